@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import laptime
 from laptime.cli.main import run as command_line
 from laptime.comparisons.launches import TurnsPlan, callable_launch, measure_turns, read_turns, turn_order
-from laptime.comparisons.odds import log_odds, turns_interval
+from laptime.comparisons.odds import log_odds, odds_words, turns_interval
 from laptime.comparisons.turns import standing
 from laptime.data.run_folder import RunFolder, new_info
 from laptime.errors import LaptimeError
@@ -66,6 +66,19 @@ def test_the_odds_are_fair_over_the_coins(sizes):
     signs = np.array(np.meshgrid(*[[-1, 1]] * len(sizes))).reshape(len(sizes), -1).T
     mean = np.mean([np.exp(log_odds(row * np.array(sizes))) for row in signs])
     assert mean == pytest.approx(1.0, rel=1e-9)
+
+
+def test_odds_are_said_as_one_says_them():
+    said = [odds_words(odds) for odds in (0.0, 0.052, 0.4, 1.0, 3.21, 140.0, 1e9)]
+    assert said == [
+        "over a million to 1 against",
+        "about 19 to 1 against",
+        "about 2.5 to 1 against",
+        "about even",
+        "about 3.2 to 1 for",
+        "about 140 to 1 for",
+        "over a million to 1 for",
+    ]
 
 
 def test_one_disturbed_pair_costs_a_tenth_of_the_odds_at_most():
@@ -158,6 +171,9 @@ def test_no_more_processes_are_started_where_ten_left_no_pair(tmp_path):
         plan, tmp_path / "c", {"A": flagged, "B": flagged}, lambda so_far, most: said.append(standing(so_far, most))
     )
     assert len(result.turns) == 10
+    assert "stopped after 10 of at most 40 processes" in result.reason
+    (finding,) = [f for f in result.findings if f.code == "all-flagged"]
+    assert " and 5 more; --keep foreign-process" in finding.message
     assert said[0] == (
         "2 of at most 40 processes: no pair to judge yet; 2 had no clean sample; "
         "--keep foreign-process (in Python keep) uses them all the same"

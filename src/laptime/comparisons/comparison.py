@@ -233,6 +233,7 @@ def _side(run: Calls, used: npt.NDArray[np.bool_], matched: Calls, name: str) ->
         unpaired=int(used.sum()) - len(matched),
         warm_ups=int((run.repeat < 0).sum()),
         measured_left_out=left_out(run, used | (run.repeat < 0)),
+        all_flagged=usable_calls(run)[1],
     )
 
 

@@ -201,7 +201,7 @@ def _process(place: Path, number: int, side: str, plan: TurnsPlan) -> Process:
 
 
 def _judged(plan: TurnsPlan, processes: list[Process]) -> Comparison:
-    return compare_turns(
+    comparison = compare_turns(
         processes[: len(processes) // 2 * 2],
         names=(plan.a, plan.b),
         stage=plan.stage,
@@ -209,6 +209,12 @@ def _judged(plan: TurnsPlan, processes: list[Process]) -> Comparison:
         confidence=plan.confidence,
         last=len(processes) >= len(plan.order),
     )
+    if comparison.stages or not WITHOUT_PAIR <= len(processes) < len(plan.order):
+        return comparison
+    stopped = (
+        f"stopped after {len(processes)} of at most {len(plan.order)} processes, as more would be flagged likewise"
+    )
+    return msgspec.structs.replace(comparison, reason=f"{comparison.reason}; {stopped}")
 
 
 WITHOUT_PAIR = 10

@@ -38,6 +38,9 @@ GRID = 100
 
 RESOLUTION = 1e-5
 
+EVEN, MANY = 1.25, 1e6
+"""Odds below the first are about even; larger ones than the second say no more."""
+
 
 def log_odds(log_ratios: Floats, factor_log: float = 0.0) -> float:
     """The logarithm of the odds against one factor, in favour of any other; 0 at the beginning."""
@@ -50,6 +53,15 @@ def _log_odds(log_ratios: Floats, factor_logs: Floats) -> Floats:
     x = np.multiply.outer(np.concatenate([RATES, -RATES]), away)  # both directions, each with half of the odds
     products = np.log1p(STAKE * np.tanh(x)).sum(axis=2)
     return np.asarray(np.logaddexp.reduce(products, axis=0) - log(len(products)))
+
+
+def odds_words(odds: float) -> str:
+    """Odds as one says them: about 19 to 1 against, about 3.2 to 1 for."""
+    if 1 / EVEN < odds < EVEN:
+        return "about even"
+    larger = odds if odds > 1 else 1 / odds if odds > 0 else inf
+    shown = "over a million" if larger > MANY else f"about {larger:.1f}" if larger < 10 else f"about {larger:.0f}"
+    return f"{shown} to 1 {'for' if odds > 1 else 'against'}"
 
 
 def turns_interval(log_ratios: Floats, confidence: float, *, last: bool) -> Interval:

@@ -47,6 +47,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     unpaired: int  # usable, but without a partner in the other run, so not used
     warm_ups: int = 0  # of `samples`: the warm-up calls, which are always left out
     measured_left_out: dict[str, int] = {}  # `left_out` without the warm-up calls
+    all_flagged: bool = False  # no sample was clean, so those `used` are flagged ones
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +57,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     side: Literal["A", "B"]
     folder: str
     used: int  # samples that were judged; 0 when none was clean
+    flags: dict[str, int] = {}  # why no sample was clean: each flag, and how many measured samples carry it
 
 
 class Comparison(Shown, msgspec.Struct, frozen=True, kw_only=True):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from math import exp, log
+from collections.abc import Sequence
+from math import exp
 
 import msgspec
 import numpy as np
@@ -19,13 +19,16 @@ from laptime.comparisons.comparison import (
     small_stages,
 )
 from laptime.comparisons.matching import Matched, match, stage_logs
-from laptime.comparisons.odds import log_odds, turns_interval
+from laptime.comparisons.odds import log_odds, odds_words, turns_interval
 from laptime.comparisons.result import Comparison, Side, StageComparison, Turn
 from laptime.comparisons.verdict import overall, verdict
 from laptime.data.finding import Finding
 from laptime.data.record import Sample
 from laptime.data.run_folder import Run
 from laptime.data.usable import left_out_reasons, usable
+
+NAMED = 5
+"""How many processes without a clean sample are named."""
 
 FEWEST_IN_A_PAIR = 1
 """Samples that two processes must share to be paired by input; else their inputs' means are compared."""
@@ -139,19 +142,14 @@ def standing(comparison: Comparison, most: int) -> str:
     begun = f"{len(comparison.turns)} of at most {most} processes"
     deciding = [s for s in comparison.stages if s.decides and s.odds is not None]
     if not deciding:
-        dirty = sum(not turn.used for turn in comparison.turns)
-        left_out = comparison.a.left_out.keys() | comparison.b.left_out.keys()
-        return f"{begun}: no pair to judge yet" + (f"; {dirty} had no clean sample{_hint(left_out)}" if dirty else "")
+        dirty = [turn for turn in comparison.turns if not turn.used]
+        return f"{begun}: no pair to judge yet" + (f"; {len(dirty)} had no clean sample{_hint(dirty)}" if dirty else "")
     top = max(deciding, key=lambda s: s.odds or 0.0)
     share = f"{(top.ratio.value - 1) * 100:+.1f}".replace("-", "−")
     return (
-        f"{begun}: {top.stage.replace('_', ' ')} {share} %, odds {_odds(top.odds or 0.0)} to 1 that B differs "
-        f"(it takes {odds_needed(comparison):.0f}, or the test of all pairs at the end)"
+        f"{begun}: {top.stage.replace('_', ' ')} {share} %, odds that B differs {odds_words(top.odds or 0.0)} "
+        f"(it takes {odds_needed(comparison):.0f} to 1 for it, or the test of all pairs at the end)"
     )
-
-
-def _odds(odds: float) -> str:
-    return f"{odds:.1f}" if odds < 10 else f"{odds:.0f}" if log(odds) < log(1e6) else "over a million"
 
 
 def _turn(process: Process) -> Turn:
@@ -160,6 +158,7 @@ def _turn(process: Process) -> Turn:
         side="A" if process.side == "A" else "B",
         folder=process.run.path,
         used=len(process.clean),
+        flags={} if process.clean else left_out_reasons(s for s in process.run.samples if s.repeat >= 0),
     )
 
 
@@ -188,8 +187,8 @@ def _findings(
     if dirty := [t for t in turns if not t.used]:
         message = (
             f"{len(dirty)} of {len(turns)} processes had no clean sample, so their pairs are not judged "
-            f"({len(pairs)} are): {', '.join(f'{t.number} ({t.side})' for t in dirty[:5])}"
-            f"{_hint(left_out_reasons(s for p in processes if not p.clean for s in p.run.samples))}"
+            f"({len(pairs)} are): {', '.join(f'{t.number} ({t.side})' for t in dirty[:NAMED])}"
+            f"{f' and {len(dirty) - NAMED} more' if len(dirty) > NAMED else ''}{_hint(dirty)}"
         )
         findings.append(
             Finding(code="all-flagged", severity="warning" if pairs else "severe", message=message, count=len(dirty))
@@ -197,7 +196,7 @@ def _findings(
     return findings
 
 
-def _hint(left_out: Collection[str]) -> str:
-    """What to do about flags that samples were left out for: in turns they hit both sides alike."""
-    kept = kept_in_turns(left_out)
+def _hint(dirty: Sequence[Turn]) -> str:
+    """What to do about the flags of processes without a clean sample: in turns they hit both sides alike."""
+    kept = kept_in_turns({flag for turn in dirty for flag in turn.flags})
     return f"; --keep {kept} (in Python keep) uses them all the same" if kept else ""

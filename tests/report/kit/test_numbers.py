@@ -65,6 +65,7 @@ def test_ratios_keep_their_ends_apart() -> None:
     assert [numbers.ratio(value) for value in (2.137, 0.9784, None)] == ["2.14×", "0.978×", NOTHING]
     assert numbers.ratio_ends(Interval(2.1, 2.05, 2.16, 9)) == "2.05–2.16"
     assert numbers.ratio_ends(Interval(1.02, 1.011, 1.031, 9)) == "1.011–1.031"
+    assert numbers.ratio_ends(Interval(1.4, 0.978, 2.1, 9)) == "0.98–2.10"
 
 
 def test_intervals_have_one_unit_and_ends_that_differ() -> None:

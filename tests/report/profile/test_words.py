@@ -24,7 +24,7 @@ def test_overlapping_counts_and_the_flags_of_what_counts_are_said():
     summary = summarise(rows)
     assert summary.used_flags == {"foreign-process": 24}
     lines = left_out_lines(summary)
-    assert lines == ["24 of 24 samples, none left out.", "Not counted as samples: 3 warm-up calls."]
+    assert lines == ["24 of 24 samples, flagged ones since none was clean.", "Not counted as samples: 3 warm-up calls."]
     assert unclean_sentence(summary) == "No sample was clean: these numbers are from flagged ones (24 foreign-process)."
     assert unclean_sentence(summarise([flagged([])])) is None
 

@@ -29,9 +29,7 @@ def audit_report(report: AuditReport) -> RenderableType:
     for finding in report.findings:
         lines += ["", *_finding(finding)]
     if unjudged := [rule for rule in report.rules if rule.could_not_judge]:
-        lines += ["", Text("Could not judge:", style="bold")]
-        reasons = ((one_line(rule.code, 60), one_line(rule.could_not_judge or "", 200)) for rule in unjudged)
-        lines += [Text(f"  {code}: {why}") for code, why in reasons]
+        lines += ["", Text(not_judged(report, len(unjudged)), style="dim")]
     return Group(*lines)
 
 
@@ -44,13 +42,18 @@ def headline(report: AuditReport) -> str:
         return f"Nothing could be judged: {report.rules[0].could_not_judge}."
     if not report.findings:
         return f"No rule of {judged} found anything wrong with these measurements."
-    counts = ((name, sum(f.severity == name for f in report.findings)) for name in SEVERITIES)
-    by_severity = ", ".join(f"{count} {name}" for name, count in counts if count)
+    by_severity = _by_severity(report)
     if report.severe:
         return f"These measurements can't be used as they are: {by_severity}."
     if report.clean:
         return f"Nothing to mend: {by_severity}."
     return f"These measurements can be used, with care: {by_severity}."
+
+
+def _by_severity(report: AuditReport) -> str:
+    """How many findings there are of each severity: 1 severe, 2 warnings, 1 info."""
+    counts = ((name, sum(one.severity == name for one in report.findings)) for name in SEVERITIES)
+    return ", ".join(counted(n, name) if name == "warning" else f"{count(n)} {name}" for name, n in counts if n)
 
 
 def facts(report: AuditReport) -> str:
@@ -76,6 +79,14 @@ def to_add(report: AuditReport) -> str:
     lacking = [rule for rule in report.rules if "total_ms" in _lacking(rule.could_not_judge or "")]
     return f"Add total_ms, the time of the whole call: without it {count(len(lacking))} rules can't judge." * bool(
         lacking
+    )
+
+
+def not_judged(report: AuditReport, unjudged: int) -> str:
+    """That some rules lack what they need, and where each of them stands with its reason."""
+    return (
+        f"Could not judge: {unjudged} of {counted(len(report.rules), 'rule')}, which need what was not recorded, so "
+        "their silence means nothing. --html or --json (in Python report.rules) names each with its reason."
     )
 
 
@@ -132,10 +143,8 @@ def audit_line(report: AuditReport) -> str:
     judged = sum(rule.could_not_judge is None for rule in report.rules)
     if report.clean:
         return f"Audit clean: {counted(judged, 'rule')} found nothing to mend."
-    counts = {name: sum(finding.severity == name for finding in report.findings) for name in SEVERITIES}
-    by_severity = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     worst = min(report.findings, key=lambda finding: SEVERITIES.index(finding.severity))
-    return f"Audit: {by_severity}. {finding_line(worst)}. {one_line(worst.mend, 200)}"
+    return f"Audit: {_by_severity(report)}. {finding_line(worst)}. {one_line(worst.mend, 200)}"
 
 
 def finding_line(finding: AuditFinding) -> str:

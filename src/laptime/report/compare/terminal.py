@@ -9,17 +9,15 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.measure import Measurement
 from rich.text import Text
 
+from laptime.comparisons.odds import odds_words
 from laptime.comparisons.result import UNKNOWN_NOISE, Comparison, Side, StageComparison, Verdict
 from laptime.data.record import Interval
 from laptime.data.usable import LEFT_OUT_REASONS
-from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, number, percent, text
+from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, percent, text
 from laptime.report.kit.terminal import Column, columns_table, with_remarks
 from laptime.report.kit.text import counted, one_line
 
 STYLES: dict[Verdict, str] = {"faster": "green", "slower": "bold red", "same": "", "inconclusive": "yellow"}
-MANY = 1e6
-"""Larger odds than this say no more."""
-
 WIDEST = 200
 """A table is as wide as its words and figures are; this is wider."""
 
@@ -133,9 +131,9 @@ def _remarks(comparison: Comparison) -> Iterable[Text]:
     if comparison.reason == UNKNOWN_NOISE and len(comparison.stages) > 1:
         yield Text("The intervals hold all together, and say nothing of the noise between runs.")
     if comparison.turns:
-        odds = ", ".join(f"{_name(s.stage)} {_odds(s.odds)}" for s in comparison.stages if s.decides and s.odds)
+        odds = ", ".join(f"{_name(s.stage)} {odds_words(s.odds)}" for s in comparison.stages if s.decides and s.odds)
         if odds:
-            yield Text(f"Odds that B differs, to 1: {odds}.")
+            yield Text(f"Odds that B differs: {odds}.")
     elif comparison.reason == UNKNOWN_NOISE:
         yield Text(
             "To decide: laptime compare --run COMMAND_A --against COMMAND_B measures both in turns; or name three or "
@@ -173,10 +171,6 @@ def _units(comparison: Comparison) -> str:
     return "Not paired: the runs share too few samples"
 
 
-def _odds(odds: float) -> str:
-    return "over a million" if odds > MANY else number(odds, 2)
-
-
 def _needed(stage: StageComparison) -> str:
     return f"{NOTHING} (too close to the smallest effect)" if stage.more_samples is None else count(stage.more_samples)
 
@@ -185,6 +179,7 @@ def _side(letter: str, side: Side) -> str:
     line = (
         f"{letter}: {one_line(side.run, 200)}, {count(side.used)} of {counted(side.samples - side.warm_ups, 'sample')}"
     )
+    line += ", all of them flagged" * side.all_flagged
     if side.measured_left_out:
         left = side.measured_left_out.items()
         flags = (f"{count(n)} {flag} ({LEFT_OUT_REASONS.get(flag, 'flagged')})" for flag, n in left)

@@ -158,7 +158,8 @@ def _best_words(report: BudgetReport, best: BudgetAnswer) -> str:
         return f"Take the fastest of them, {what}: whoever chooses among many must be surer, and none is sure enough"
     sure = f"with {plain_percent(report.chosen_at)} confidence, because whoever chooses among many must be surer"
     if best.accuracy is None:
-        return f"Take {what}: it is the slowest that keeps the budget {sure}"
+        why = "No accuracy is known, so what uses most of the budget is named (--accuracy COLUMN names the best)"
+        return f"Take {what}: it is the slowest that keeps the budget {sure}. {why}"
     return f"Take {what} (accuracy {number(best.accuracy)}): it is the most accurate that keeps the budget {sure}"
 
 

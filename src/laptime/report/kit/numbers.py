@@ -23,6 +23,9 @@ MINUS = "−"
 NEAR_ONE = 0.0995
 """A ratio this near to 1 gets three decimals: 0.978×."""
 
+PLAIN = 9.995
+"""Below it three significant digits of a factor above 1 are two decimals."""
+
 
 def number(value: float | None, digits: int = 3) -> str:
     """The value with this many significant digits, never with an exponent: 412, 62.1, 4.83, 0.021."""
@@ -126,11 +129,13 @@ def ratio(value: float | None) -> str:
 
 
 def ratio_ends(interval: Interval | None) -> str:
-    """The two ends of a factor's interval: 2.05–2.16. There are three decimals where two would show equal ends."""
+    """The two ends of a factor's interval, with as many decimals: 2.05–2.16, 0.98–1.40; three where two look equal."""
     if interval is None or interval.low is None or interval.high is None:
         return NOTHING
     if abs(interval.value - 1) < NEAR_ONE or number(interval.low) == number(interval.high):
         return f"{decimals(interval.low, 3)}–{decimals(interval.high, 3)}"
+    if interval.low >= 0.1 and interval.high < PLAIN:
+        return f"{decimals(interval.low, 2)}–{decimals(interval.high, 2)}"
     return f"{number(interval.low)}–{number(interval.high)}"
 
 

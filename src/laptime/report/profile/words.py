@@ -94,7 +94,8 @@ def facts(run: Run, summary: Summary) -> list[str]:
         machine,
         *knobs,
         *([f"torch {environment.torch}"] if environment.torch else []),
-        counted(summary.used, "sample") + (f", {count(left_out)} left out" if left_out else ""),
+        counted(summary.used, "flagged sample" if summary.all_flagged else "sample")
+        + (f", {count(left_out)} left out" if left_out else ""),
         created(run),
     ]
 
@@ -139,7 +140,11 @@ def left_out_lines(summary: Summary) -> list[str]:
     """How many samples count, why the others don't, and what flags those carry that count."""
     left = summary.measured - summary.used
     line = f"{count(summary.used)} of {counted(summary.measured, 'sample')}"
-    lines = [f"{line}; {count(left)} left out:" if left else f"{line}, none left out."]
+    if summary.all_flagged:
+        line += ", flagged ones since none was clean"
+        lines = [f"{line}; {count(left)} left out:" if left else f"{line}."]
+    else:
+        lines = [f"{line}; {count(left)} left out:" if left else f"{line}, none left out."]
     lines += [
         f"  {count(samples)} {reason}: {LEFT_OUT_REASONS.get(reason, 'flagged')}"
         for reason, samples in summary.measured_left_out.items()

@@ -200,7 +200,10 @@ def grade_words(summary: SweepSummary) -> str | None:
     words = f"{counted(len(flagged), 'configuration')} had no clean sample{f' ({which})' if which else ''}."
     if apart == len(flagged):
         return f"{words} Their flagged ones are shown, and not compared with the others' clean ones."
-    words += " Flagged samples count in all configurations. A knob's effect compares clean with clean and flagged with "
+    words += " Flagged samples count in all configurations"
+    if any(row.left_out > row.warm_ups for row in summary.rows):
+        words += "; only worse ones (cold, without a time, or a key twice) are left out"
+    words += ". A knob's effect compares clean with clean and flagged with "
     words += "flagged ones"
     if silent := silent_knobs(summary):
         words += f", so nothing can be said of {', '.join(map(knob_title, silent))}"
