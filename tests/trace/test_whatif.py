@@ -100,6 +100,12 @@ def test_the_untraced_time_is_the_baseline() -> None:
     assert "untraced" not in {row.remedy for row in published(None).whatif}
 
 
+def test_the_advice_tells_the_traced_step_from_the_given_time() -> None:
+    assert published().advice.startswith("As traced, a step takes ")
+    assert "(given without the profiler: 14.63 ms), the GPU works" in published().advice
+    assert published(None).advice.startswith("A step takes ")
+
+
 def test_an_untraced_time_below_the_kernels_is_refused() -> None:
     with pytest.raises(LaptimeError, match=r"the given time of a token, 11 ms, is shorter than the 11\.971 ms"):
         published(11.0)

@@ -48,8 +48,12 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
     lost = next((finding for finding in integrity.findings if finding.code == "step-incomplete"), None)
     if lost is not None:
         return f"{subject} {ms_words(steps.wall_ns)} ms; {lost.message.replace(':', ', so', 1)}."
+    given = next((row.step_ns_high for row in whatif if row.remedy == "untraced"), None)
+    takes = f"{subject} {ms_words(steps.wall_ns)} ms"
+    if given is not None:
+        takes = f"As traced, {takes[0].lower()}{takes[1:]} (given without the profiler: {ms_words(given)} ms)"
     text = (
-        f"{subject} {ms_words(steps.wall_ns)} ms, the GPU works {ms_words(steps.busy_ns)} ms of it"
+        f"{takes}, the GPU works {ms_words(steps.busy_ns)} ms of it"
         f"{f' in {steps.kernels_per_step} kernel{plural}' if steps.kernels_per_step else ''}{_layers(steps)}."
     )
     remedies = [row for row in whatif if row.remedy != "untraced"]
@@ -64,7 +68,13 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
     if steps.host_work_ns and steps.host_work_ns > 0.1 * steps.wall_ns:
         loads = loader or any(row.remedy == "workers" for row in whatif)
         graph = next((row for row in remedies if row.remedy == "graph"), best)
-        text += _host_work(steps.host_work_ns, steps.busy_ns, best and (graph if loads else best), loads=loads)
+        text += _host_work(
+            steps.host_work_ns,
+            steps.busy_ns,
+            best and (graph if loads else best),
+            loads=loads,
+            traced=given is not None,
+        )
         if loader:
             text += " Workers can end that; how long a step then takes is up to the slowest rank's loader."
     if alone_ns >= SAID * steps.wall_ns:
@@ -125,7 +135,7 @@ def pass_advice(one: TracedPass, integrity: Integrity) -> str:
         text += _host_work(one.host_work_ns, one.busy_ns, best, loads=False)
     if best.step_ns_high > WORTH * max(row.step_ns_high * row.speedup_low for row in remedies):
         return text if "no remedy here" in text else f"{text} No remedy that laptime knows is sure to win 3 % of it."
-    return f"{text} {_promise(best)}"
+    return f"{text} {_promise(best, 'pass')}"
 
 
 def _best(remedies: list[WhatIf]) -> WhatIf:
@@ -134,16 +144,17 @@ def _best(remedies: list[WhatIf]) -> WhatIf:
     return next((row for row in remedies if row.remedy == "graph"), best) if best.remedy == "graph+fusion" else best
 
 
-def _host_work(work_ns: int, busy_ns: int, ends: WhatIf | None, *, loads: bool) -> str:
+def _host_work(work_ns: int, busy_ns: int, ends: WhatIf | None, *, loads: bool, traced: bool = False) -> str:
     """What the host does in a step but launch, and whether `ends`, the remedy for launching, leaves it.
 
-    It doesn't where launching ahead puts that work beside the device's.
+    It doesn't where launching ahead puts that work beside the device's. traced: another time of the step is given.
     """
+    of = f" For {ms_words(work_ns)} ms{' of the traced step' * traced}"
     does = "loads data" if loads else "does other work than launching"
     if ends is not None and ends.step_ns_high >= busy_ns + 0.5 * work_ns:
         does += ", which no graph ends" if loads else ": no remedy here ends it"
-        return f" For {ms_words(work_ns)} ms the host {does}."
-    return f" For {ms_words(work_ns)} ms the GPU waits while the host {does}."
+        return f"{of} the host {does}."
+    return f"{of} the GPU waits while the host {does}."
 
 
 def _communicates(steps: Steps, alone_ns: int, told_by: str, *, promised: bool) -> str:
@@ -156,7 +167,7 @@ def _communicates(steps: Steps, alone_ns: int, told_by: str, *, promised: bool) 
     return f"{text}; {why}. {told_by}."
 
 
-def _promise(row: WhatIf) -> str:
+def _promise(row: WhatIf, what: str = "step") -> str:
     words = {
         "buffers": "A buffer pool",
         "fusion": "Fusion",
@@ -168,7 +179,7 @@ def _promise(row: WhatIf) -> str:
     verb = VERB if row.remedy in ("graph", "overlap") else "could"
     name = words.get(row.remedy, "A CUDA graph with fusion")
     if _half_width(row) > NARROW:
-        return f"{name} {verb} leave {ms_words(row.step_ns_high)} ms at most."
+        return f"{name} {verb} leave a {what} of {ms_words(row.step_ns_high)} ms or less."
     low, high = f"{ms_words(row.step_ns_low)}", f"{ms_words(row.step_ns_high)}"
     return f"{name} {verb} leave {high if low == high else f'{low} to {high}'} ms."
 
