@@ -23,9 +23,9 @@ from laptime.trace.remedied import (
 )
 from laptime.trace.replay import Timing, replay_ns, replay_together_ns
 from laptime.trace.result import WhatIf, unexplained
-from laptime.trace.tolerance import RANKS_RECORD, tolerated
+from laptime.trace.tolerance import RANKS_RECORD, REACHES, tolerated
 from laptime.trace.untraced_step import untraced
-from laptime.trace.whatif import WIDEST, WORTH, row_of, within
+from laptime.trace.whatif import ASSUMES, WIDEST, WORTH, row_of, within
 
 AHEAD = 1.02
 """A host that takes more than this many times the step had run ahead before: in the long run it is as fast."""
@@ -93,8 +93,9 @@ def remedies(steps: Sequence[RankStep], ranks: Together) -> list[WhatIf]:
         made = tolerated(_graphed(steps, ranks), "graph")
         low, high = within((made.low_ns, made.high_ns), least, base)
         if high - low <= WIDEST["graph"] * (high + low):
-            shapes = "static shapes, preallocated buffers, no wait of the host inside; it holds all kernels of the step"
-            rows.append(row_of("graph", base, (low, high), least, [EVERY_RANK, shapes, RANKS_RECORD]))
+            rows.append(
+                row_of("graph", base, (low, high), least, [EVERY_RANK, ASSUMES["graph"], REACHES, RANKS_RECORD])
+            )
     ways: list[tuple[str, Callable[[Replayed], Ends | None]]] = [("workers", workers_ends), ("overlap", overlap_ends)]
     if not any(step.replayed for step in steps):
         ways.insert(0, ("compile", compile_ends))
@@ -105,7 +106,15 @@ def remedies(steps: Sequence[RankStep], ranks: Together) -> list[WhatIf]:
         made = tolerated(made_of, remedy)
         low, high = within((made.low_ns, made.high_ns), made.floor_ns, base)
         if low < WORTH * base and high - low <= WIDEST[remedy] * (high + low):
-            rows.append(row_of(remedy, base, (low, high), min(made.floor_ns, base), [EVERY_RANK, RANKS_RECORD]))
+            rows.append(
+                row_of(
+                    remedy,
+                    base,
+                    (low, high),
+                    min(made.floor_ns, base),
+                    [EVERY_RANK, ASSUMES[remedy], REACHES, RANKS_RECORD],
+                )
+            )
     return rows
 
 

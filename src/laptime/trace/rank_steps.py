@@ -91,7 +91,7 @@ def meetings(ranks: Sequence[RankStep], pairs: Sequence[Paired]) -> list[Meeting
         group, column, transfer = (np.full(len(rank.start_ns), -1, dtype=np.int64) for _ in range(3))
         for number, one in enumerate(pairs):
             own = np.flatnonzero(one.members == place)
-            if not len(own):
+            if not len(own) or one.start_ns.shape[1] == 0:
                 continue
             start = one.start_ns[own[0]]
             at = np.minimum(np.searchsorted(start, rank.start_ns), len(start) - 1)

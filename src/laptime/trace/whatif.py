@@ -69,6 +69,14 @@ FUSED_NS = 1_500
 """Gap and start of a kernel that goes with it, at most: measured on a consumer card."""
 
 
+ASSUMES = {
+    "graph": "static shapes, preallocated buffers, no wait of the host inside; it holds all kernels of the step",
+    "compile": "torch.compile without a graph: neighbouring elementwise, norm, rope and copy kernels become one",
+    "workers": "worker processes load the data, fast enough, while the step before runs",
+    "overlap": "pinned memory; large copies are made on streams of their own, a step ahead",
+}
+"""What a remedy is, and needs."""
+
 TRACED = "compared with the traced step; to start from the untraced one, give its time (--tpot, in Python tpot_ms)"
 
 
@@ -157,10 +165,9 @@ def _graph_rows(costs: StepCosts, step: Replayed | None, base: int, least_ns: tu
     residual = f"{costs.residual_ns[0] / 1e3:g} to {costs.residual_ns[1] / 1e3:g} µs stay between two kernels"
     if costs.residual_ns[1] < HARDLY_NS:
         residual = "its kernels follow one another with hardly a gap, as they do in the replays of this trace"
-    shapes = "static shapes, preallocated buffers, no wait of the host inside; it holds all kernels of the step"
     launch = GRAPH_LAUNCH_NS if step is None else graph_launch_ns(step)
     launching = f"behind a wait or other host work its launch adds {launch[0] / 1e3:.0f} to {launch[1] / 1e3:.0f} µs"
-    notes = [residual, launching, shapes]
+    notes = [residual, launching, ASSUMES["graph"]]
     if costs.kept_ns:
         notes.append(_kept_words(costs, base, least))
     if costs.communicates:
@@ -188,22 +195,19 @@ def _replayed(costs: StepCosts, step: Replayed, base: int, taxed: str) -> list[W
     Compiling without a graph would give up the graphs that a step has. Of several ranks the slowest one's loader
     decides, and this trace doesn't show the others'.
     """
-    compiled = "torch.compile without a graph: neighbouring elementwise, norm, rope and copy kernels become one"
-    workers = "worker processes load the data, fast enough, while the step before runs"
-    overlap = "pinned memory; large copies are made on streams of their own, a step ahead"
     ways = (
-        ("compile", None if costs.replayed else compile_range(step), compiled),
-        ("workers", None if costs.communicates else workers_range(step), workers),
-        ("overlap", overlap_range(step), overlap),
+        ("compile", None if costs.replayed else compile_range(step)),
+        ("workers", None if costs.communicates else workers_range(step)),
+        ("overlap", overlap_range(step)),
     )
     rows = []
-    for remedy, ends_of, note in ways:
+    for remedy, ends_of in ways:
         if ends_of is None:
             continue
         made = tolerated(ends_of, remedy)
         ends = within((made.low_ns, made.high_ns), made.floor_ns, base)
         if ends[0] < WORTH * base and ends[1] - ends[0] <= WIDEST[remedy] * (ends[1] + ends[0]):
-            rows.append(row_of(remedy, base, ends, min(made.floor_ns, base), [note, taxed, REACHES, RECORD]))
+            rows.append(row_of(remedy, base, ends, min(made.floor_ns, base), [ASSUMES[remedy], taxed, REACHES, RECORD]))
     return rows
 
 

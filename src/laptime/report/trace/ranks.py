@@ -37,7 +37,7 @@ def ranks_report(analysis: RankAnalysis) -> RenderableType:
         Text(f"{one_line(analysis.source, 120)} ({counted(len(analysis.ranks), 'rank')})"),
         *notes,
         Text(""),
-        Text(one_line(analysis.headline, 400), style="bold"),
+        Text(one_line(analysis.headline, 600), style="bold"),
         Text(""),
         with_remarks(rows, [Text(line, style="dim") for line in _remarks(analysis)]),
         *(
@@ -57,7 +57,7 @@ def ranks_page(analysis: RankAnalysis) -> str:
     )
     return document(
         title=one_line(analysis.source, 200),
-        headline=one_line(analysis.headline, 400),
+        headline=one_line(analysis.headline, 600),
         meta=[counted(len(analysis.ranks), "rank")],
         lead=chart("rank-bars", "Each rank's time: compute, exposed communication, copies, idle"),
         sections=[_rank_section(analysis, findings), *([_whatif_section(analysis)] if analysis.whatif else [])],
