@@ -116,7 +116,7 @@ def test_the_headline_says_what_the_gpu_waited_for() -> None:
     rows = engines.host_bound([engines.published_step()] * 5, host=[("cudaStreamSynchronize", 90_000)])
     assert analyse(build(*rows.all)).headline == "GPU idle 76 %: the host sits in synchronisations"
     busy = engines.host_bound([engines.published_step()] * 5, launch_ns=100, host=[])
-    assert analyse(build(*busy.all)).headline.startswith("GPU busy 99.7 %: it hardly waits; its time goes to")
+    assert analyse(build(*busy.all)).headline.startswith("GPU busy 99.7 %: it hardly waits; its busy time goes to")
 
 
 def test_two_traces_are_compared_kernels_first() -> None:

@@ -107,7 +107,7 @@ def test_a_share_that_would_be_printed_as_nothing_is_left_out() -> None:
     rows = [ActivityRow(0, 90_000_000, "k"), ActivityRow(90_000_010, 90_000_020, "Memcpy HtoD", "memcpy")]
     said = analyse(build(rows)).headline
     assert said.startswith(
-        "GPU busy over 99.9 %: it hardly waits; its time goes to k ("
+        "GPU busy over 99.9 %: it hardly waits; its busy time goes to k ("
     )  # a kernel of no family by its name
     assert "copies" not in said
 
@@ -311,7 +311,7 @@ def test_a_wide_range_is_said_by_its_end() -> None:
 
 def test_many_kernels_of_no_family_are_one_kind() -> None:
     rows = [ActivityRow(1_000_000 + i * 10_000, 1_009_900 + i * 10_000, f"k{i}") for i in range(40)]
-    assert analyse(build(rows)).headline.partition("(")[0].endswith("its time goes to kernels of no known kind ")
+    assert analyse(build(rows)).headline.partition("(")[0].endswith("its busy time goes to kernels of no known kind ")
 
 
 def test_a_long_frame_keeps_its_function() -> None:
@@ -346,7 +346,7 @@ def test_copies_beside_kernels_take_nothing_from_them() -> None:
         ActivityRow(i * 101_000 + 9_000, i * 101_000 + 101_000, "Memcpy HtoD (Pinned -> Device)", "memcpy", stream=20)
         for i in range(20)
     ]
-    assert analyse(build(rows)).headline.endswith("its time goes to GEMM (99 %) and copies (1 %)")
+    assert analyse(build(rows)).headline.endswith("its busy time goes to GEMM (99 %) and copies (1 %)")
     assert [percent(share) for share in (1.0000000000002, 0.9999999999998, 0.99999, 0.9951)] == [
         *("100 %", "100 %", "over 99.9 %", "99.5 %")
     ]
@@ -481,7 +481,7 @@ def test_scans_of_a_state_space_are_not_called_attention() -> None:
     layer = [("rms_norm", 4_000), ("gemm_in", 60_000), ("_selective_scan_fwd_kernel", 80_000), ("gemm_out", 40_000)]
     step = decoder(24, layer, [("embedding", 3_000)], [("argmax", 3_000)])
     busy = analyse(build(*host_bound([step] * 5, launch_ns=100, host=[]).all)).headline
-    assert "its time goes to GEMM (54 %) and linear attention or scans (43 %)" in busy
+    assert "its busy time goes to GEMM (54 %) and linear attention or scans (43 %)" in busy
 
 
 def test_memory_that_is_taken_and_given_back_each_time_is_said_both() -> None:

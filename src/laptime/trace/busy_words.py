@@ -70,7 +70,7 @@ def _three_digits(number: float) -> str:
 
 
 def where_busy(device: DeviceTimes, kernels: list[Kernel]) -> str:
-    """The two kinds of work with the most time: `its time goes to GEMM (46 %) and elementwise (43 %)`."""
+    """The two kinds of work with the most time: `its busy time goes to GEMM (46 %) and elementwise (43 %)`."""
     families: dict[str, float] = {}
     shares = sum(kernel.share for kernel in kernels if kernel.device == device.device)
     # A copy that runs beside kernels takes nothing from them: together they have the time in which a kernel ran.
@@ -99,4 +99,4 @@ def where_busy(device: DeviceTimes, kernels: list[Kernel]) -> str:
         return ""
     top = sorted(families, key=families.__getitem__, reverse=True)[:2]
     top = [name for name in top if families[name] >= _SHOWN] or top[:1]
-    return "its time goes to " + " and ".join(f"{name} ({percent(families[name])})" for name in top)
+    return "its busy time goes to " + " and ".join(f"{name} ({percent(families[name])})" for name in top)

@@ -12,12 +12,12 @@ from laptime.trace.idle_words import (
     OTHER_WORK,
     REASONS,
     idle_of_step,
-    launches_at_once,
     loads_again,
     one_gap,
     reason,
     waits_within,
     why_idle,
+    works_on_else,
 )
 from laptime.trace.integrity import why_unsupported
 from laptime.trace.result import DeviceTimes, Integrity, Kernel, Steps
@@ -220,8 +220,7 @@ def _step_words(idle: float, steps: Steps) -> str:
     if idle < _HARDLY:
         return f"busy {percent(1 - idle)} of {of}: it hardly waits"
     why = reason(steps.causes, [])
-    works = launches_at_once(steps) or 2 * (steps.host_work_ns or 0) > (steps.gap_ns or 0)
-    if why == REASONS["host-not-launching"] and works:
+    if why == REASONS["host-not-launching"] and works_on_else(steps):
         why = OTHER_WORK
     also = waits_within(steps) if why == REASONS["host-not-launching"] else ""
     return f"idle {percent(idle)} of {of}: {why}{also}"

@@ -147,9 +147,11 @@ def _works_on_else(device: DeviceTimes) -> bool:
 
 
 def _step_works_on_else(device: DeviceTimes, steps: Steps) -> bool:
+    return idle_of_step(device, steps) is not None and works_on_else(steps)
+
+
+def works_on_else(steps: Steps) -> bool:
     """Whether a step's gaps of launching are mostly other work of the host, as what-if counts it."""
-    if idle_of_step(device, steps) is None:
-        return False
     launching = sum(row.total_ns for row in steps.causes if row.cause in ("host-not-launching", "launch-overhead"))
     return launches_at_once(steps) or 2 * (steps.host_work_ns or 0) > launching
 
