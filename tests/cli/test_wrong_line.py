@@ -101,8 +101,8 @@ def test_a_seed_below_0_is_refused_by_every_verb(capsys, words):
 def test_a_text_may_begin_with_dashes_but_a_path_may_not(capsys):
     run = ["control", "run", "no-policy", "--budget-ms", "9", "--question"]
     for text in ("-- why?", "--why is that?", "--?"):
-        assert "no-policy doesn't hold a policy" in refused(capsys, *run, text)
-        assert "no-policy doesn't hold a policy" in refused(capsys, *run[:-1], f"--question={text}")
+        assert "no-policy: no such folder; name one that holds a policy" in refused(capsys, *run, text)
+        assert "no-policy: no such folder" in refused(capsys, *run[:-1], f"--question={text}")
     assert "--html ./--my page" in refused(capsys, "trace", "x", "--html", "--my page")
 
 

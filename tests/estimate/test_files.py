@@ -206,8 +206,11 @@ def test_residuals_of_another_shape_are_refused(folder: Path) -> None:
 
 
 def test_no_folder_and_no_place_to_write(tmp_path: Path, fitted: laptime.Estimator) -> None:
-    with pytest.raises(LaptimeError, match="holds no estimator"):
+    with pytest.raises(LaptimeError, match="nowhere: no such folder"):
         laptime.Estimator.load(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LaptimeError, match="holds no estimator"):
+        laptime.Estimator.load(tmp_path / "empty")
     (tmp_path / "file").write_text("")
     with pytest.raises(LaptimeError, match="is a file; name a folder"):
         fitted.save(tmp_path / "file")

@@ -91,6 +91,8 @@ def evaluate(
             raise LaptimeError(f"{what} is fitted already: columns, splits, rates and --iqr go with a table alone")
         judged = evaluate_saved(what, table, confidence=sure, keep=kept_flags(keep))
     elif table is not None:
+        if not Path(what).exists():
+            raise LaptimeError(f"{what}: no such folder; name one that laptime fit wrote")
         raise LaptimeError(f"{what} holds no estimator (no estimator.json there); laptime fit writes one")
     else:
         kinds = tuple(names(splits)) or KINDS

@@ -55,6 +55,8 @@ def read_engine_run(folder: str | Path) -> EngineRun:
     if place.is_file():
         return read_request_log(place)
     infos = [_decoded(file, EngineInfo) for file in sorted(place.glob("engine-*.json"))]
+    if not place.exists():
+        raise LaptimeError(f"{folder}: no such folder; an engine that is started with LAPTIME_VLLM={folder} makes it")
     if not infos:
         raise LaptimeError(f"{folder}: no engine wrote there; start it with LAPTIME_VLLM={folder}")
     requests = sorted(read_requests(place, "vllm-"), key=lambda request: request.due.ns)

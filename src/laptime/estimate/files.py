@@ -334,6 +334,8 @@ def _read(folder: Path, name: str) -> bytes:
             raise LaptimeError(f"{file}: larger than any estimator's file; fit the estimator again")
         return read_regular(file)
     except (FileNotFoundError, NotADirectoryError):
+        if not folder.exists():
+            raise LaptimeError(f"{folder}: no such folder; name one that laptime fit wrote") from None
         mend = what_it_is(folder) or "name a folder that laptime fit wrote"
         raise LaptimeError(f"{folder} holds no estimator (no {name} there); {mend}") from None
     except (OSError, ValueError) as error:

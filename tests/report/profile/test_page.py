@@ -142,9 +142,12 @@ def test_it_renders_without_a_word_on_the_console(open_page: Open, console_lines
 @pytest.mark.chromium
 def test_warm_up_calls_are_counted_apart(open_page: Open, console_lines: Console) -> None:
     warm_ups = [msgspec.structs.replace(one, repeat=-1 - i) for i, one in enumerate(samples(3))]
-    browser = open_page(profile_page(run_of([*warm_ups, *samples(8)])))
+    run = run_of([*warm_ups, *samples(8)])
+    browser = open_page(profile_page(run))
     count = "return document.getElementById('count').textContent"
     assert browser.execute_script(count) == "8 samples, 3 warm-up calls"
+    full = "return document.querySelectorAll('#distributions [data-quantity=total] circle:not(.pale)').length"
+    assert browser.execute_script(full) == run.summary.used  # warm-up calls and flagged ones are pale
     type_filter(browser, "0007 street")
     assert browser.execute_script(count) == "1 of 11 calls"
     assert console_lines() == []

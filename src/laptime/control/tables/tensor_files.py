@@ -116,6 +116,8 @@ def _read(folder: Path, name: str, most: int, what: str) -> bytes:
             raise LaptimeError(f"{file}: larger than any that laptime writes; name a folder that laptime wrote")
         return read_regular(file)
     except (FileNotFoundError, NotADirectoryError):
+        if not folder.exists():
+            raise LaptimeError(f"{folder}: no such folder; name one that holds {what}") from None
         raise LaptimeError(f"{folder} doesn't hold {what} (no {name} there); name one that laptime wrote") from None
     except (OSError, ValueError) as error:
         raise LaptimeError(f"{file}: can't be read ({error})") from error

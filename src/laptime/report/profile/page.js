@@ -88,6 +88,13 @@ function bindControls() {
   }
 }
 
+/** Of the chosen calls those that the summary uses; all of them where it uses none: warm-up calls are looked at then. */
+function countedOf(chosen) {
+  const all = everyIndex.filter((i) => chosen.has(i));
+  const used = all.filter((i) => samples.used[i]);
+  return used.length ? used : all;
+}
+
 function drawDistributions(place) {
   for (const quantity of page.distributions) {
     const box = node("div", { class: "chart", "data-quantity": quantity.key });
@@ -97,7 +104,7 @@ function drawDistributions(place) {
       histogram(box, width, {
         ...quantity,
         all: present(values),
-        chosen: present(everyIndex.filter((i) => page.chosen.has(i)).map((i) => values[i])),
+        chosen: present(countedOf(page.chosen).map((i) => values[i])),
         framed: present(everyIndex.filter((i) => samples.used[i]).map((i) => values[i])),
       }),
     ));

@@ -173,7 +173,8 @@ def samples_sections(samples: Sequence[Sample]) -> list[Html]:
             tag("div", id="distributions"),
             id="distribution-section",
             lead="In milliseconds, each on its own scale. Line: median; band: its 95 % interval; dashes: 95th "
-            "percentile. Full colour: what the filter above shows. Samples left out don't set the scale.",
+            "percentile. Full colour: what the filter above shows of the samples in the summary; pale: the others, "
+            "warm-up calls too. They don't set the scale.",
         ),
         section(
             "Between tokens",

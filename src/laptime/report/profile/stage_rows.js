@@ -59,6 +59,7 @@ function stageRows(container, { samples, stages, describe }) {
       label.style.left = `${(tick / longest) * 100}%`;
       return label;
     })));
+    dropCovered(axis.querySelectorAll(".rows-ticks span"));
     if (order.length === 0) inner.replaceChildren(node("p", { class: "empty" }, "No sample matches."));
     else render();
   }
@@ -75,4 +76,14 @@ function stageRows(container, { samples, stages, describe }) {
     render();
   });
   return show;
+}
+
+/** Take away each label that would touch the one before it: on a phone there is room for few. */
+function dropCovered(labels) {
+  let end = -Infinity;
+  for (const label of labels) {
+    const box = label.getBoundingClientRect();
+    if (box.width > 0 && box.left < end + 6) label.remove();
+    else end = box.right;
+  }
 }

@@ -57,7 +57,7 @@ function histogram(container, width, { name, swatch, all, chosen, framed, summar
     if (i < 0 || i >= count) return null;
     return {
       title: `${formatTick((first + i) * step)} to ${formatTick((first + i + 1) * step)} ms`,
-      rows: [["samples shown", String(inChosen.counts[i]), swatch], ["all samples", String(inAll.counts[i])]],
+      rows: [["in full colour", String(inChosen.counts[i]), swatch], ["all calls", String(inAll.counts[i])]],
     };
   });
   container.replaceChildren(drawing);
