@@ -126,6 +126,20 @@ def test_a_comparison_says_points_and_why_sums_and_busy_differ() -> None:
     assert not re.search(r"[( ]-\d", text), "one minus sign"
 
 
+def test_a_comparison_tells_kernels_of_one_short_name_apart() -> None:
+    names = [f"nvjet_tst_8x64_64x16_{one}_h_bz_TNT" for one in ("1x4", "4x1")]
+    comparison = compare(
+        *(
+            analyse(build([ActivityRow(9_000 * i, 9_000 * i + ns + i, names[i % 2]) for i in range(8)]))
+            for ns in (3_000, 5_000)
+        )
+    )
+    console = Console(file=io.StringIO(), width=120)
+    console.print(comparison_report(comparison))
+    for text in (console.file.getvalue(), comparison_page(comparison)):  # type: ignore[attr-defined]
+        assert "nvjet 8x64 64x16 1x4" in text and "nvjet 8x64 64x16 4x1" in text
+
+
 def test_the_whole_one_of_two_steps_has_no_spread() -> None:
     rows = engines.host_bound([engines.published_step()] * 2, annotate="ProfilerStep#{}", between_ns=30_000)
     assert "the other one is at an edge of the trace, or of the warm-up" in shown(analyse(build(*rows.all)))

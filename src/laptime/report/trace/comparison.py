@@ -14,6 +14,7 @@ from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, decimals, 
 from laptime.report.kit.page import asset, document
 from laptime.report.kit.terminal import Column, columns_table
 from laptime.report.kit.text import one_line
+from laptime.report.trace.kernel_rows import told_apart
 from laptime.report.trace.words import CAUSES, ms_column
 from laptime.trace.comparison import Pair, TraceComparison
 
@@ -27,9 +28,10 @@ KERNEL_SUMS_PER_STEP = (
 def comparison_page(comparison: TraceComparison) -> str:
     """Two traces side by side: kernel sums first, then gaps, then counts, then the kernels that changed."""
     names = {"a": one_line(comparison.a, 120), "b": one_line(comparison.b, 120)}
+    short = told_apart(comparison.kernels[:100])
     kernels = [
         [
-            one_line(row.short_name, 64),
+            one_line(short[row.name], 80),
             row.family,
             ms_column(row.a_ns),
             ms_column(row.b_ns),
@@ -100,9 +102,10 @@ def _changed_kernels(comparison: TraceComparison, shown: int) -> RenderableType:
         *(Column(head, numeric=True) for head in heads),
         title="Kernels that changed most",
     )
+    names = told_apart(comparison.kernels[:shown])
     for kernel in comparison.kernels[:shown]:
         rows.add_row(
-            Text(one_line(kernel.short_name, 50)),
+            Text(one_line(names[kernel.name], 60)),
             *(ms_column(ns) for ns in (kernel.a_ns, kernel.b_ns, kernel.b_ns - kernel.a_ns)),
             count(kernel.a_count),
             count(kernel.b_count),

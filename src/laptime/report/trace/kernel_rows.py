@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from laptime.report.kit.numbers import NOTHING, count
+from laptime.trace.comparison import KernelPair
 from laptime.trace.result import Kernel
 
 _LOOKED_AT = 2_000
@@ -14,7 +15,7 @@ _SUFFIX = 24
 """Characters that tell one kernel from others of its short name, at most."""
 
 
-def told_apart(kernels: Iterable[Kernel]) -> dict[str, str]:
+def told_apart(kernels: Iterable[Kernel | KernelPair]) -> dict[str, str]:
     """A short name for each whole name. Where several would be the same, each gets what only its whole name has."""
     named: dict[str, list[str]] = {}
     for name, short in {kernel.name: kernel.short_name for kernel in kernels}.items():

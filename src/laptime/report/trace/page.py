@@ -253,7 +253,8 @@ def _kernel_section(analysis: TraceAnalysis) -> Html:
         id="kernels-section",
         lead="Click a column to sort by it, a row to see the kernel's whole name. Share is of "
         f"{whose} over the whole trace; kernels that run together share each instant evenly. Half of a kernel's "
-        "launches last no longer than p50, 95 % no longer than p95. Per step counts its launches in the step above; "
+        "launches last no longer than p50, 95 % no longer than p95. Per step counts its launches in the step above"
+        f"{f', of GPU {analysis.steps.device}' if several and analysis.steps.device is not None else ''}; "
         "<1 is a kernel that isn't in it, and runs less than once a step.",
     )
 
