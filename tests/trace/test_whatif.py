@@ -192,6 +192,26 @@ def test_kernels_hidden_under_communication_are_not_saved() -> None:
         assert row.step_ns_low >= row.floor_ns
 
 
+def test_compiling_what_runs_beside_communication_that_may_wait_is_no_row() -> None:
+    """As above, without the collective's size: at best it all is waiting, which compiling doesn't end."""
+    activities, calls, ranges, number = [], [], [], 0
+    for step in range(5):
+        start = step * 5_526_000
+        ranges.append(RangeRow(start, start + 5_500_000, f"ProfilerStep#{step}"))
+        layer = [(f"elementwise_{name}", 4_000) for name in "abcd"] * 25
+        work = [("gemm", 500_000, 7), ("ncclDevKernel_AllReduce", 5_000_000, 20), *((n, d, 7) for n, d in layer)]
+        at, end = start + 1_000, {7: start + 7_000, 20: start + 507_000}
+        for name, duration, stream in work:
+            number += 1
+            calls.append(CallRow(at, at + 5_000, correlation=number))
+            activities.append(ActivityRow(end[stream], end[stream] + duration, name, stream=stream, correlation=number))
+            end[stream] += duration
+            at += 5_000
+    analysis = analyse(build(activities, calls, ranges))
+    assert "compile" not in {row.remedy for row in analysis.whatif}
+    assert "most of that may be waiting for other ranks" in analysis.advice
+
+
 def test_low_confidence_is_said_with_the_range() -> None:
     uneven = [(f"k{i}", 3_000) for i in range(26)]
     analysis = analyse(build(*engines.host_bound([uneven] * 12).all))

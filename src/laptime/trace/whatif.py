@@ -206,6 +206,8 @@ def _replayed(costs: StepCosts, step: Replayed, base: int, taxed: str) -> list[W
             continue
         made = tolerated(ends_of, remedy)
         ends = within((made.low_ns, made.high_ns), made.floor_ns, base)
+        if costs.waits and ends[1] > WORTH * base:  # what it leaves less at best may all be waiting
+            continue
         if ends[0] < WORTH * base and ends[1] - ends[0] <= WIDEST[remedy] * (ends[1] + ends[0]):
             rows.append(row_of(remedy, base, ends, min(made.floor_ns, base), [ASSUMES[remedy], taxed, REACHES, RECORD]))
     return rows
