@@ -40,12 +40,16 @@ given one rank's part, sends that to each other rank.
 """
 
 
+LARGE_NS = 1_000_000
+"""A collective without a size that never takes less is taken for a large one."""
+
+
 def transfers_ns(timeline: GpuTimeline, gaps: DeviceGaps, frame: StepFrame, rows: Int32) -> tuple[Int64, Int64]:
     """For some activities how long they take without waiting for other ranks, at best and at worst.
 
     Communication of one name, process group and size is of one kind. Where the file says no size, communication at the
-    same place of like steps is, and nothing bounds it at worst. What doesn't communicate takes the time that it took,
-    and so does a copy between GPUs, which waits for no rank.
+    same place of like steps is; nothing bounds that at worst, and at best only where it is short. What doesn't
+    communicate takes the time that it took, and so does a copy between GPUs, which waits for no rank.
 
     Args:
         timeline: the trace.
@@ -75,6 +79,7 @@ def transfers_ns(timeline: GpuTimeline, gaps: DeviceGaps, frame: StepFrame, rows
     own_of = dict(zip(others.tolist(), shortest.tolist(), strict=True))
     alone = np.array([own_of.get(row, lasting) for row, lasting in zip(rows.tolist(), taken.tolist(), strict=True)])
     shortest, (fast, slow) = np.minimum(taken, alone), _by_links(timeline, rows)
+    fast = np.where((activities.bytes[rows] < 0) & (shortest >= LARGE_NS), np.inf, fast)
     best = np.where(communicates, np.round(np.minimum(shortest, fast)), taken).astype(np.int64)
     longest = np.minimum(np.round(LONGER * shortest), np.maximum(slow, best))
     worst = np.where(communicates, np.minimum(taken, longest), taken).astype(np.int64)
