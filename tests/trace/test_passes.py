@@ -178,6 +178,15 @@ def test_ranges_of_engines_name_the_passes(name: str) -> None:
     assert passes(rows)["prefill"].name == name
 
 
+@pytest.mark.parametrize("name", ["prefill", "EXTEND", "vision", "encode_image"])
+def test_a_range_of_a_pass_is_none_without_any_call(name: str) -> None:
+    """Kernels alone: nothing tells which thread launched them."""
+    rows, spans = engine(ENTRY, PREFILL, CHOICE)
+    found = analyse(build(rows.activities, (), [RangeRow(*spans[1], name)]))
+    assert not any(one.method == "range" for one in found.passes)
+    assert found.devices[0].kernels
+
+
 def test_of_several_prefills_the_middle_one_is_shown() -> None:
     longer = [*PREFILL[:-1], ("gemm_head", 400_000)]
     rows, spans = engine(PREFILL, longer, [*longer, ("gemm_more", 90_000)], steps=0)

@@ -196,11 +196,11 @@ def _launched_in(
 ) -> tuple[int, int] | None:
     """The stretch of kernels that the thread of a range launched in a span; None where others lie between them."""
     calls, ranges = timeline.calls, timeline.ranges
-    call = launched[kernels]
-    known = call >= 0
-    own = known & (calls.process[call] == ranges.process[index]) & (calls.thread[call] == ranges.thread[index])
+    known = np.flatnonzero(launched[kernels] >= 0)
+    call = launched[kernels[known]]
+    own = (calls.process[call] == ranges.process[index]) & (calls.thread[call] == ranges.thread[index])
     own &= (calls.start_ns[call] >= span_ns[0]) & (calls.start_ns[call] < span_ns[1])
-    places = np.flatnonzero(own)
+    places = known[own]
     if len(places) < LEAST_PERIOD * LEAST_COUNT:
         return None
     start, stop = int(places[0]), int(places[-1]) + 1
