@@ -112,6 +112,15 @@ def test_what_several_ranges_assume_is_said_once() -> None:
         assert report.count("to start from the untraced one") == 1
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(1.0829, 1.104, "1.083–1.104×"), (7.641, 10.66, "7.6–10.7×"), (1.35, 1.5, "1.35–1.50×"), (1.0, 1.0, "1.000×")],
+)
+def test_both_ends_of_a_speed_up_have_as_many_decimals(low: float, high: float, said: str) -> None:
+    row = msgspec.structs.replace(an_analysis().whatif[0], speedup_low=low, speedup_high=high)
+    assert words.speedup_range(row) == said
+
+
 def test_a_comparison_says_points_and_why_sums_and_busy_differ() -> None:
     """The second engine's steps are the same with half as much idle time."""
     longer = analyse(build(*engines.host_bound([engines.decoder(12, [("k", 4_000)], [], [("h", 9_000)])] * 6).all))

@@ -275,14 +275,12 @@ def record(rows: Sequence[WhatIf]) -> str:
 
 
 def speedup_range(row: WhatIf) -> str:
-    """How many times as fast the step would be: 1.35–1.50×; below 10 both ends have as many decimals."""
-    ends = [ratio(row.speedup_low), ratio(row.speedup_high)]
-    if max(row.speedup_low, row.speedup_high) < _PLAIN:
-        places = max(len(end.removesuffix("×").partition(".")[2]) for end in ends)
-        ends = [f"{decimals(value, places)}×" for value in (row.speedup_low, row.speedup_high)]
-    low, high = ends
-    return low if low == high else f"{low.removesuffix('×')}–{high}"
+    """How many times as fast the step would be, both ends with as many decimals: 1.35–1.50×, 7.6–10.7×."""
+    ends = (row.speedup_low, row.speedup_high)
+    places = [len(ratio(end).removesuffix("×").partition(".")[2]) for end in ends]
+    low, high = (decimals(end, places[1] if row.speedup_high >= _TEN else max(places)) for end in ends)
+    return f"{low}×" if low == high else f"{low}–{high}×"
 
 
-_PLAIN = 9.995
+_TEN = 9.995
 """From here on a factor has fewer decimals."""
