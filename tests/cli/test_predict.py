@@ -39,6 +39,21 @@ def test_one_configuration_is_a_sentence(folder, capsys, monkeypatch):
     assert "no probability can be promised" in out  # 0 % would say that it is late
 
 
+def test_what_lies_outside_is_named_with_what_was_measured(folder, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "200")
+    table = pl.read_csv(folder / "steps.csv")
+    least, most = table["batch"].min(), table["batch"].max()
+    _, out, _ = ask(capsys, "predict", folder / "est", f"batch={2 * most}", "prompt=256")
+    said = f"batch {2 * most} (measured: {least} to {most})"
+    assert f"outside what the estimator was fitted on, in {said}" in out
+    rows = tmp_path / "rows.csv"
+    rows.write_text(f"batch,prompt\n{2 * most},256\n{most},256\n")
+    _, out, _ = ask(capsys, "predict", folder / "est", rows, "--json")
+    assert [row["outside"] for row in json.loads(out)["rows"]] == [said, None]
+    _, out, _ = ask(capsys, "predict", folder / "est", rows)
+    assert f"not inside: {said}" in out
+
+
 def test_a_table_keeps_its_rows_and_gets_columns(folder, capsys, tmp_path):
     out_file = tmp_path / "out.parquet"
     code, out, err = ask(
@@ -97,7 +112,7 @@ def test_more_bounds_are_higher(folder, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["batch=4"], "the rows: prompt is missing; the estimator needs batch, prompt"),
+        (["batch=4"], "laptime: prompt is missing; the estimator needs batch, prompt"),
         (["batch=4", "promt=64"], "did you mean prompt"),
         (["batch=4", "prompt=many"], "'prompt' holds text ('many'), but numbers in training; a number is needed"),
         (["batch=4", "batch=5", "prompt=1"], "batch is given twice"),

@@ -23,7 +23,7 @@ from laptime.estimate.grid import grid_of, read_grid
 from laptime.estimate.in_ms import in_ms
 from laptime.estimate.known import check_names, full_names, require_known, unknown_reasons
 from laptime.estimate.learn.conformal import check_confidence
-from laptime.estimate.predictor import Predictor, bases_of
+from laptime.estimate.predictor import Predictor, bases_of, outside_of
 from laptime.estimate.rules_of_thumb import AllRules, RuleCost, rules_of_thumb, standard_error
 from laptime.estimate.table.reading import read_table
 from laptime.estimate.table.table import as_polars, other_value_rows, require_columns
@@ -48,6 +48,7 @@ class BudgetAnswer(msgspec.Struct, frozen=True, kw_only=True):
     support: str  # inside, near, outside; unknown where `unknown` says why
     accuracy: float | None = None
     unknown: str | None = None  # why nothing is known of it
+    outside: str | None = None  # what of it lies outside the training table
     basis: str | None = None  # of a new group or name: what was held out to check its bound
 
 
@@ -138,6 +139,7 @@ def judge_budget(
     where = [one.where for one in estimator.support(frame)]
     unknown = unknown_reasons(estimator, frame)
     basis = bases_of(estimator, frame)
+    outside = outside_of(estimator, frame)
     strange = np.array([reason is not None for reason in unknown], dtype=np.bool_)
     bound, probability = np.where(strange, np.inf, bound), np.where(strange, 0.0, probability)
     guess = np.where(strange, np.inf, median)  # no rule has a prediction of what was never measured
@@ -157,6 +159,7 @@ def judge_budget(
             bound_ms=float(bound[row]) if np.isfinite(bound[row]) else None,
             support=where[row] if unknown[row] is None else "unknown",
             unknown=unknown[row],
+            outside=outside[row] if unknown[row] is None else None,
             basis=basis[row] if unknown[row] is None else None,
             accuracy=None if known is None or np.isnan(known[row]) else float(known[row]),
         )

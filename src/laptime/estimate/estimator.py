@@ -24,6 +24,7 @@ from laptime.estimate.learn.fitting import FitSettings, Fitted, fit_table, one_t
 from laptime.estimate.learn.folds import Question
 from laptime.estimate.learn.growth import reach
 from laptime.estimate.learn.named_numbers import unmeasured
+from laptime.estimate.outside import outside_reasons
 from laptime.estimate.roofline.work import Work
 from laptime.estimate.table.row_marks import row_marks, share_seen
 from laptime.estimate.table.table import UNSEEN, Encoded, as_polars, encode, group_codes, other_constants
@@ -168,6 +169,11 @@ class Estimator:
         """For each row of a new group or level which ones were held out to check its bound, else None."""
         asked = self._ask(frame, only_support=True)
         return bases(self.fitted, as_polars(frame), asked.rows, asked.questions)
+
+    def outside(self, frame: Any) -> list[str | None]:
+        """For each row what of it lies outside the training table, with what was measured; else None."""
+        asked = self._ask(frame, only_support=True)
+        return outside_reasons(self.fitted, as_polars(frame), asked.rows, asked.questions)
 
     def share_seen(self, frame: Any) -> float | None:
         """The share of a table's rows that it was fitted on, by features and time; None where that isn't known."""

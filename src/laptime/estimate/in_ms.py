@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from laptime.data.stats import Floats
-from laptime.estimate.predictor import Predictor, bases_of, positive_of, unpromised_of
+from laptime.estimate.predictor import Predictor, bases_of, outside_of, positive_of, unpromised_of
 from laptime.estimate.table.units import ms_per_unit
 
 
@@ -61,3 +61,7 @@ class InMilliseconds:
     def bases(self, frame: Any) -> list[str | None]:
         """For each row what was held out to check its bound, where it is of a new group or level."""
         return bases_of(self._of, frame)
+
+    def outside(self, frame: Any) -> list[str | None]:
+        """For each row what of it lies outside the training table."""
+        return outside_of(self._of, frame)

@@ -28,10 +28,10 @@ def known_names(predictor: Predictor) -> list[str]:
     return list(dict.fromkeys([*predictor.features, *predictor.categorical, *predictor.group, *predictor.constants]))
 
 
-def check_names(predictor: Predictor, names: Collection[str], where: str) -> None:
+def check_names(predictor: Predictor, names: Collection[str], where: str = "") -> None:
     """Raise LaptimeError for the first name that the estimator doesn't know, with the names that are near.
 
-    where: what holds the names, for the message.
+    where: what holds the names, for the message; empty where they stand on the command line.
     """
     known = known_names(predictor)
     for name in names:
@@ -39,7 +39,7 @@ def check_names(predictor: Predictor, names: Collection[str], where: str) -> Non
             continue
         short = [one.rpartition(".")[2] for one in known]
         hint = did_you_mean(name, [*known, *short], cutoff=0.5) or f"it knows {', '.join(known[:NAMED])}"
-        raise LaptimeError(f"{where}: the estimator knows no {name!r}; {hint}")
+        raise LaptimeError(f"{_at(where)}the estimator knows no {name!r}; {hint}")
 
 
 def full_names(predictor: Predictor, names: Collection[str]) -> dict[str, str]:
@@ -65,9 +65,13 @@ def require_known(predictor: Predictor, frame: pl.DataFrame, where: str, *, whol
         short, lacking = (", ".join(said[name] for name in names[:NAMED]) for names in (needed, missing))
         near = did_you_mean(missing[0], [name for name in frame.columns if name not in needed], cutoff=0.5)
         raise LaptimeError(
-            f"{where}: {lacking} {'is' if len(missing) == 1 else 'are'} missing; "
+            f"{_at(where)}{lacking} {'is' if len(missing) == 1 else 'are'} missing; "
             f"{f'{near} ' if near else ''}the estimator needs {short}"
         )
+
+
+def _at(where: str) -> str:
+    return f"{where}: " if where else ""
 
 
 def _short(name: str, needed: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from laptime.estimate.grid import grid_of
 from laptime.estimate.in_ms import in_ms
 from laptime.estimate.known import check_names, full_names, require_known, unknown_reasons
 from laptime.estimate.learn.conformal import check_confidence
-from laptime.estimate.predictor import Predictor, bases_of
+from laptime.estimate.predictor import Predictor, bases_of, outside_of
 from laptime.estimate.table.table import as_polars
 from laptime.estimate.total import load_predictor
 
@@ -32,7 +32,8 @@ class Prediction(Shown):
     """Answers for the rows of a table.
 
     asked: the rows. answers: median_ms, bound_ms (null where none can be promised), probability_within (with a budget),
-    support, and basis (of a new group or level: what was held out to check its bound), a row for each row of `asked`.
+    support, basis (of a new group or level: what was held out to check its bound) and outside (what of it lies outside
+    the training table), a row for each row of `asked`.
     """
 
     target: str
@@ -90,8 +91,8 @@ def predict(
     asked = grid_of(rows, "the rows") if isinstance(rows, Mapping) else as_polars(rows, keep)
     asked = asked.rename(full_names(predictor, asked.columns))
     if isinstance(rows, Mapping):
-        check_names(predictor, asked.columns, "the rows")
-    require_known(predictor, asked, "the rows")
+        check_names(predictor, asked.columns)
+    require_known(predictor, asked, "" if isinstance(rows, Mapping) else "the table")
     if asked.is_empty():
         raise LaptimeError("the table has no row to predict")
     bound = predictor.quantile(asked, confidence)
@@ -107,6 +108,9 @@ def predict(
     columns["support"] = [where if sure else "unknown" for where, sure in zip(support, known, strict=True)]
     columns["unknown"] = unknown
     columns["basis"] = [said if sure else None for said, sure in zip(bases_of(predictor, asked), known, strict=True)]
+    columns["outside"] = [
+        said if sure else None for said, sure in zip(outside_of(predictor, asked), known, strict=True)
+    ]
     return Prediction(
         target=predictor.target,
         features=list(dict.fromkeys([*predictor.features, *predictor.categorical])),
@@ -124,6 +128,7 @@ _TYPES = {
     "probability_within": polars.Float64,
     "unknown": polars.String,
     "basis": polars.String,
+    "outside": polars.String,
 }
 
 

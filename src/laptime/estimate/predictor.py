@@ -46,6 +46,13 @@ def bases_of(predictor: Predictor, frame: Any) -> list[str | None]:
     return reasons
 
 
+def outside_of(predictor: Predictor, frame: Any) -> list[str | None]:
+    """Estimator.outside; nothing where a predictor of somebody's own doesn't say."""
+    said = getattr(predictor, "outside", None)
+    reasons: list[str | None] = [None] * len(frame) if said is None else said(frame)
+    return reasons
+
+
 def first_reasons(many: Sequence[Sequence[str | None]]) -> list[str | None]:
     """For each row the first reason that one of several predictors gives."""
     return [next((reason for reason in row if reason is not None), None) for row in zip(*many, strict=True)]

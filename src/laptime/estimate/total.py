@@ -32,7 +32,7 @@ from laptime.estimate.answer_lengths import TOKENS, lengths_of
 from laptime.estimate.estimator import Estimator
 from laptime.estimate.files import MANIFEST
 from laptime.estimate.known import union_of_constants, union_of_positive
-from laptime.estimate.predictor import Predictor, bases_of, first_reasons, unpromised_of
+from laptime.estimate.predictor import Predictor, bases_of, first_reasons, outside_of, unpromised_of
 from laptime.estimate.table.positions import FOLDER, DecodeByPosition
 
 STAGES = tuple("decode_per_token" if name == "decode" else name for name in record.STAGES)
@@ -142,6 +142,11 @@ class TotalEstimator:
         """For each row of a new group or level what was held out to check its bound."""
         longest = frame if self.tokens is None else _with_tokens(frame, max(self.tokens))
         return first_reasons([bases_of(stage, longest) for stage in self.stages.values()])
+
+    def outside(self, frame: Any) -> list[str | None]:
+        """For each row what of it lies outside the training table of a stage."""
+        longest = frame if self.tokens is None else _with_tokens(frame, max(self.tokens))
+        return first_reasons([outside_of(stage, longest) for stage in self.stages.values()])
 
     def share_seen(self, frame: Any) -> float | None:
         """The share of a table's rows that its stages were fitted on; None where that isn't known."""

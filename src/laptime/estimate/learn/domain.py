@@ -66,6 +66,12 @@ class Domain(msgspec.Struct, frozen=True, kw_only=True):
         distance[distance < 1e-9] = 0.0
         return distance
 
+    def ranges(self) -> tuple[Floats, Floats]:
+        """The smallest and the largest measured value of each column, (columns,) each."""
+        columns = len(self.kinds)
+        low, high = self._values(np.array([self.low[:columns], self.high[:columns]]))
+        return low, high
+
     def larger(self, numeric: Floats) -> Floats:
         """By how much each row is larger than all that was measured, in a size or a product of sizes, (n,); 0: not so.
 

@@ -37,7 +37,7 @@ def budget_report(report: BudgetReport) -> RenderableType:
         parts += [Text(f"  {line}", style="dim") for line in legend]
     elif report.answers:
         one = report.answers[0]
-        line = support_line(one.support, bounded=one.bound_ms is not None)
+        line = support_line(one.support, bounded=one.bound_ms is not None, outside=one.outside)
         parts.append(Text(f"  {line}", style=SUPPORT_STYLE[one.support]))
         if one.basis is not None:
             parts.append(Text(f"  {basis_line(one.basis, bounded=one.bound_ms is not None)}"))

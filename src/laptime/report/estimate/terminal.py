@@ -130,6 +130,9 @@ def prediction_report(prediction: Prediction) -> RenderableType:
     shown = prediction.answers.head(ROWS_SHOWN).filter(pl.col("basis").is_not_null())
     bases = [basis_line(row["basis"], bounded=row["bound_ms"] is not None) for row in shown.iter_rows(named=True)]
     remarks += support_legend(prediction.answers["support"].head(ROWS_SHOWN))
+    shown_outside = prediction.answers["outside"].head(ROWS_SHOWN).drop_nulls()
+    said = [one_line(f"not inside: {one}", 300) for one in shown_outside.unique(maintain_order=True)]
+    remarks += said[:BASES_SHOWN]
     remarks += list(dict.fromkeys(bases))[:BASES_SHOWN]
     return with_remarks(table, remarks)
 
@@ -167,7 +170,7 @@ def _one_prediction(prediction: Prediction) -> Iterator[RenderableType]:
     if prediction.budget_ms is not None:
         limit = plain_text(prediction.budget_ms, "ms")
         yield Text(f"  within {limit}: {_probability(answer) or 'no probability can be promised'}")
-    line = support_line(answer["support"], bounded=answer["bound_ms"] is not None)
+    line = support_line(answer["support"], bounded=answer["bound_ms"] is not None, outside=answer["outside"])
     yield Text(f"  {line}", style=SUPPORT_STYLE[answer["support"]])
     if answer["basis"] is not None:
         yield Text(f"  {basis_line(answer['basis'], bounded=answer['bound_ms'] is not None)}")

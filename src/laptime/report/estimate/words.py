@@ -39,13 +39,14 @@ SUPPORT_LEGEND = {
 }
 
 
-def support_line(support: str, *, bounded: bool) -> str:
-    """How far a row is from what was measured, and what that means for its bound, where it has one."""
+def support_line(support: str, *, bounded: bool, outside: str | None = None) -> str:
+    """How far a row is from what was measured, in what, and what that means for its bound, where it has one."""
     if support == "inside" and not bounded:
         return f"{SUPPORT['inside']}: times near it are too few for this bound, or jump too much"
     widened = ["the bound is widened"] if bounded and support in ("near", "outside") else []
     advice = ["measure before relying on it"] if support == "outside" else []
-    return ": ".join(part for part in (SUPPORT[support], ", ".join(widened + advice)) if part)
+    where = SUPPORT[support] + (f", in {one_line(outside, 300)}" if outside else "")
+    return ": ".join(part for part in (where, ", ".join(widened + advice)) if part)
 
 
 def basis_line(basis: str, *, bounded: bool) -> str:
