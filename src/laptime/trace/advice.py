@@ -160,8 +160,10 @@ def _host_work(work_ns: int, busy_ns: int, ends: WhatIf | None, *, loads: bool, 
 def _communicates(steps: Steps, alone_ns: int, told_by: str, *, promised: bool) -> str:
     """That only communication runs for some time, and what says whether that is waiting for other ranks."""
     text = f" For {ms_words(alone_ns)} ms only communication runs"
-    if 2 * (steps.maybe_waiting_ns or 0) < alone_ns:
+    if 10 * (steps.maybe_waiting_ns or 0) < alone_ns:
         return f"{text}: no remedy here ends it."
+    if 2 * (steps.maybe_waiting_ns or 0) < alone_ns:
+        return f"{text}; some of that may be waiting for other ranks."
     why = "most of that may be waiting for other ranks"
     why += "" if promised else ", so what remedies would leave of the step isn't said"
     return f"{text}; {why}. {told_by}."
