@@ -379,6 +379,29 @@ def test_a_step_that_its_dependencies_dont_explain_is_promised_nothing() -> None
     assert not re.search(r"(would|could) leave \d", analysis.advice)
 
 
+def with_side_work(made: Run, lasts_ns: int) -> TraceAnalysis:
+    """The program with work on another stream, begun in the first step."""
+    first, number = made.begun_ns[0], 10_000
+    side = ActivityRow(first + 1_000, first + 1_000 + lasts_ns, "side", "kernel", stream=99, correlation=number)
+    launch = CallRow(first - 3_000, first - 2_000, "cudaLaunchKernel", number)
+    return analyse(build([*made.activities, side], [*made.calls, launch], made.ranges))
+
+
+def test_work_from_before_the_step_that_covers_it_leaves_no_promise() -> None:
+    """A graph of the step doesn't end what runs on another stream since long before it."""
+    made = run(launches(40, 10_000))
+    covered = with_side_work(made, made.activities[-1].end_ns - made.begun_ns[0])
+    assert covered.steps.busy_ns == covered.steps.wall_ns
+    assert covered.steps.carried_ns == (covered.steps.wall_ns or 0) - 40 * 10_000
+    assert covered.whatif == []
+    assert "step-carried" in {finding.code for finding in covered.integrity.findings}
+    assert not re.search(r"(would|could) leave \d", covered.advice)
+    short = with_side_work(made, 200_000)
+    assert short.steps.carried_ns == 0
+    assert short.whatif == of(made).whatif != []
+    assert "step-carried" not in {finding.code for finding in short.integrity.findings}
+
+
 WORK = st.lists(
     st.one_of(
         st.builds(launches, st.integers(1, 12), st.integers(2_000, 300_000), st.integers(1_000, 40_000)),

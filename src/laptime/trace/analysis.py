@@ -138,7 +138,9 @@ def answer(
         costs = step_costs(timeline, main.gaps, main.causes, main.launched, frame, changes)
         if costs is not None:
             waiting = costs.waiting_ns if costs.communicates else None
-            known = msgspec.structs.replace(frame.steps, host_work_ns=costs.kept_ns, maybe_waiting_ns=waiting)
+            known = msgspec.structs.replace(
+                frame.steps, host_work_ns=costs.kept_ns, maybe_waiting_ns=waiting, carried_ns=costs.carried_ns
+            )
             if changes is not None:
                 waits, loads = int(np.count_nonzero(changes.graph.waits)), bool(changes.loading.any())
                 known = msgspec.structs.replace(

@@ -11,7 +11,7 @@ from laptime.trace.launch_result import CaptureMatch
 from laptime.trace.plain_names import plain
 from laptime.trace.result import MANY, SURE, Integrity, Steps, TracedPass
 from laptime.trace.step_ranges import names_steps
-from laptime.trace.step_totals import WAITS
+from laptime.trace.step_totals import CARRIED, WAITS
 from laptime.trace.steps import StepFrame
 
 
@@ -72,6 +72,12 @@ def step_findings(frame: StepFrame, tpot_ms: float | None, *, all_ranks: bool) -
             f"{ms_words(steps.wall_ns)} ms: what remedies would leave of it is not certain"
         )
         findings.append(Finding(code="step-unexplained", severity="warning", message=message))
+    if steps.carried_ns and steps.wall_ns and steps.carried_ns > CARRIED * steps.wall_ns:
+        message = (
+            f"for {ms_words(steps.carried_ns)} of {ms_words(steps.wall_ns)} ms the step shown holds only work that"
+            " began before it: what remedies would leave of it isn't said"
+        )
+        findings.append(Finding(code="step-carried", severity="warning", message=message))
     if steps.maybe_waiting_ns and steps.wall_ns and steps.maybe_waiting_ns > WAITS * steps.wall_ns:
         waiting = (
             "how much of that is waiting for other ranks laptime trace FILE --ranks --whatif says"

@@ -54,6 +54,8 @@ def rank_step(timeline: GpuTimeline, device: int) -> RankStep | None:
         unsure = "steps differ"
     elif first_calls_ns(steps.causes) >= SOME * steps.wall_ns:
         unsure = "first calls are made in the step"
+    elif costs.carries:
+        unsure = "work that began before the step runs in a good part of it"
     rows = changes.graph.rows
     start, end = timeline.activities.start_ns[rows], timeline.activities.end_ns[rows]
     return RankStep(

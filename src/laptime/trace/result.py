@@ -232,6 +232,7 @@ class Steps(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None  # why there are no steps
     replay_ns: int | None = None  # what a replay of the modal step's dependency graph takes; None without its launches
     maybe_waiting_ns: int | None = None  # in communication of the modal step, beyond what a fast link takes
+    carried_ns: int | None = None  # busy time of the modal step in which only work runs that began before it
     loads_data: bool = False  # host work of the modal step lies in ranges that are named as a data loader's
 
     @property

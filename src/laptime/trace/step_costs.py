@@ -121,7 +121,17 @@ def step_costs(
         residual_ns=residual,
         communicates=bool(together.any()),
         waiting_ns=int((activities.end_ns[rows] - activities.start_ns[rows] - transfers).clip(0).sum()),
+        carried_ns=_carried_ns(timeline, frame),
     )
+
+
+def _carried_ns(timeline: GpuTimeline, frame: StepFrame) -> int:
+    """How long in the modal step the device works only on what began before it."""
+    steps, activities, rows = frame.steps, timeline.activities, frame.modal_rows
+    if steps.start_ns is None or steps.wall_ns is None or steps.busy_ns is None:
+        return 0
+    end = np.minimum(activities.end_ns[rows], steps.start_ns + steps.wall_ns)
+    return max(steps.busy_ns - union_ns(activities.start_ns[rows], end), 0)
 
 
 def _own_busy_ns(timeline: GpuTimeline, rows: Int32, transfers_ns: Int64, busy_ns: int) -> int:

@@ -12,6 +12,11 @@ WAITS = 0.1
 the step waits for."""
 
 
+CARRIED = 0.05
+"""With a larger share of the step in which only earlier steps' work runs, the step's own work doesn't say how long it
+would last."""
+
+
 class StepCosts(msgspec.Struct, frozen=True, kw_only=True):
     """The modal step as far as remedies care. Times in ns."""
 
@@ -31,11 +36,17 @@ class StepCosts(msgspec.Struct, frozen=True, kw_only=True):
     residual_ns: tuple[int, int] = RESIDUAL_NS
     communicates: bool = False  # with other ranks, by kernels
     waiting_ns: int = 0  # in communication, beyond what a fast link takes: it may be waiting for other ranks
+    carried_ns: int = 0  # busy time in which only work runs that began before the step
 
     @property
     def waits(self) -> bool:
         """Whether the step may wait for other ranks rather than for its own launches."""
         return self.waiting_ns > WAITS * self.wall_ns
+
+    @property
+    def carries(self) -> bool:
+        """Whether work from before the step covers a good part of it."""
+        return self.carried_ns > CARRIED * self.wall_ns
 
     @property
     def gap_ns(self) -> int:

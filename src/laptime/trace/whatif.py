@@ -118,7 +118,7 @@ def what_if(
     if untraced_ns is not None:
         note = beside_traced(base, costs.wall_ns, max(longest_ns, costs.wall_ns))
         rows.append(row_of("untraced", base, (base, base), base, [note]))
-    if contradicted or unknown:
+    if contradicted or unknown or costs.carries:
         return rows
     taxed = compared
     if untraced_ns is not None:
