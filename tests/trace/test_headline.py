@@ -456,7 +456,10 @@ def test_a_step_that_the_profiler_lengthens_promises_nothing() -> None:
 def test_durations_that_are_all_zero_say_nothing_of_idle_time() -> None:
     rows = a_loop(40)
     work = [replace(row, end_ns=row.start_ns) for row in rows.activities]
-    assert analyse(build(work, rows.calls)).headline.startswith("GPU: all durations of its work are recorded as 0")
+    analysis = analyse(build(work, rows.calls))
+    assert analysis.headline.startswith("GPU: all durations of its work are recorded as 0")
+    assert analysis.integrity.verdict == "partial"
+    assert "the GPU works 0" not in analysis.advice
 
 
 def test_one_gap_that_is_nearly_all_idle_time_is_named() -> None:

@@ -108,6 +108,17 @@ def test_ranks_that_do_not_fit_together_are_not_aligned(tmp_path: Path) -> None:
     assert not read_ranks(tmp_path).clocks.aligned
 
 
+def test_collectives_that_last_no_time_blame_nobody(tmp_path: Path) -> None:
+    write_kineto(tmp_path / "rank1.json", *a_rank(100))
+    activities, calls = a_rank(300)
+    write_kineto(tmp_path / "rank0.json", activities, calls)
+    assert read_ranks(tmp_path).straggler == 0
+    write_kineto(tmp_path / "rank0.json", [replace(row, end_ns=row.start_ns) for row in activities], calls)
+    analysis = read_ranks(tmp_path)
+    assert (analysis.straggler, analysis.clocks.aligned, analysis.ranks[0].verdict) == (None, False, "partial")
+    assert "recorded to last no time" in analysis.headline
+
+
 def test_traces_of_separate_runs_are_not_called_ranks_of_one(tmp_path: Path) -> None:
     for i, name in enumerate(("attention", "norm", "mlp")):
         activities, calls = a_rank(100 + i)

@@ -52,6 +52,8 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
     takes = f"{subject} {ms_words(steps.wall_ns)} ms"
     if given is not None:
         takes = f"As traced, {takes[0].lower()}{takes[1:]} (given without the profiler: {ms_words(given)} ms)"
+    if not steps.busy_ns:
+        return f"{takes}; its kernels are recorded to last no time, so how long the GPU works in it isn't known."
     text = (
         f"{takes}, the GPU works {ms_words(steps.busy_ns)} ms of it"
         f"{f' in {steps.kernels_per_step} kernel{plural}' if steps.kernels_per_step else ''}{_layers(steps)}."

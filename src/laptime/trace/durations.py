@@ -191,7 +191,16 @@ def zero_durations(timeline: GpuTimeline) -> Iterator[Finding]:
     kernels = np.flatnonzero(a.kind == Activity.KERNEL)
     lasts = a.end_ns[kernels] - a.start_ns[kernels]
     zero = lasts <= 0
-    if not zero.any() or zero.all():
+    if not zero.any():
+        return
+    if zero.all():
+        yield Finding(
+            code="zero-durations",
+            severity="severe",
+            message="every kernel is recorded to last no time: these times were lost, so how long the GPU worked and"
+            " waited isn't known",
+            count=len(kernels),
+        )
         return
     count = 0
     for name in each_once(a.name[kernels[zero]]).tolist():

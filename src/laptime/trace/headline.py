@@ -72,7 +72,9 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     others: list[str] = []
     of_all = ""
     missing = missing_work(integrity)
-    if of_step is not None and (not _stands_for_all(device, steps, of_step) or missing == MISSING["before-launch"]):
+    if of_step is not None and (
+        not device.busy_ns or not _stands_for_all(device, steps, of_step) or missing == MISSING["before-launch"]
+    ):
         of_step = None
     spoiled = _wrong_durations(integrity)
     doubtful = missing or spoiled
@@ -97,7 +99,7 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
         of_all = " of the trace"
     elif missing and idle >= _HARDLY and _launches_failed(integrity):
         said = f"{which} idle {percent(idle)}: {missing}"
-    elif missing and idle >= _HARDLY:
+    elif missing and device.busy_ns and idle >= _HARDLY:
         said = f"{which} idle {percent(idle)} in what was recorded; {missing}, so why isn't certain"
     else:
         said, others = _of_trace(which, idle, integrity, device, kernels, steps)

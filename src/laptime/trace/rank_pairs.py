@@ -64,6 +64,13 @@ class Paired(msgspec.Struct, frozen=True, eq=False):
     end_ns: Int64
     together: Mask  # of each collective whether it ends on all ranks together, which says how their clocks differ
 
+    def timed(self) -> Paired:
+        """Those of them that last on every rank: of one recorded to last no time the end isn't known."""
+        lasts = (self.end_ns > self.start_ns).all(axis=0)
+        if lasts.all():
+            return self
+        return Paired(self.members, self.start_ns[:, lasts], self.end_ns[:, lasts], self.together[lasts])
+
 
 def pair(ranks: Sequence[Collectives]) -> tuple[list[Paired], str]:
     """The collectives that belong together; or none, and why."""

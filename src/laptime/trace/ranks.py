@@ -333,7 +333,12 @@ def align(works: Sequence[RankWork], numbers: Sequence[int]) -> tuple[Clocks, In
     )
     if why:
         return refused(why)
-    if sum(one.end_ns.shape[1] for one in pairs) < LEAST_COLLECTIVES:
+    found = sum(one.end_ns.shape[1] for one in pairs)
+    pairs = [timed for one in pairs if (timed := one.timed()).end_ns.shape[1]]
+    left = sum(one.end_ns.shape[1] for one in pairs)
+    if left < found and left < max(LEAST_COLLECTIVES, found / 2):
+        return refused("collectives are recorded to last no time")
+    if left < LEAST_COLLECTIVES:
         return refused("there are too few collectives to align the clocks by")
     offsets = offsets_of(len(works), pairs)
     if offsets is None:
