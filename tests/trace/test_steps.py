@@ -136,6 +136,26 @@ def test_what_follows_each_range_belongs_to_its_step(same: bool) -> None:
     assert steps.outside_ns == 0 or not same
 
 
+def test_steps_that_overlap_count_their_time_once() -> None:
+    """Work that each step starts on a stream of its own reaches into the next one's kernels."""
+    forward = [(name, 2_000) for name in [name for name, _ in LAYER] * 3]
+    random.Random(0).shuffle(forward)
+    steps_kernels = [[*forward, *[("sort", 2_000)] * (1 + number % 3)] for number in range(9)]
+    rows = host_bound(steps_kernels, annotate="execute_context_0(0)_generation_{}", between_ns=9_000)
+    outside = [9_000 * (len(kernels) - len(forward)) for kernels in steps_kernels]
+    ranges = [replace(row, end_ns=row.end_ns - ns) for row, ns in zip(rows.ranges, outside, strict=True)]
+    activities = list(rows.activities)
+    for step in ranges:
+        at = next(i for i, row in enumerate(activities) if row.end_ns > step.end_ns - 20_000)
+        activities[at] = replace(activities[at], end_ns=activities[at].end_ns + 150_000, stream=99)
+    analysis = analyse(build(activities, rows.calls, ranges))
+    steps, (device,) = analysis.steps, analysis.devices
+    assert (steps.method, steps.count) == ("annotation", 9)
+    assert steps.outside_ns is not None
+    assert steps.outside_idle_ns is not None
+    assert 0 <= steps.outside_idle_ns <= steps.outside_ns < device.span_ns
+
+
 def test_ranges_that_name_no_step_are_left_to_the_period() -> None:
     rows = host_bound([decoder(12, LAYER, HEAD[:1], HEAD[1:])] * 6, annotate="attention", between_ns=30_000)
     assert steps_of(rows).method == "period"

@@ -255,6 +255,12 @@ def _idle_before(gaps: DeviceGaps, activities: Activities, kernels: Int64) -> In
     return covered_ns(gaps.gap_start_ns, gaps.gap_end_ns, until, start)
 
 
+def _apart(start: Int64, end: Int64) -> tuple[Int64, Int64]:
+    """(begin, end) of what each step adds to those before it: steps of several streams can overlap."""
+    stops = np.maximum.accumulate(end)
+    return np.maximum(start, np.concatenate([start[:1], stops[:-1]])), stops
+
+
 def measured(
     timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, causes: GapCauses, kernels: Int64, cuts: Cuts
 ) -> StepFrame:
@@ -299,9 +305,10 @@ def measured(
     rows = gaps.rows[np.searchsorted(row_start, low) : np.searchsorted(row_start, high)]
     in_step = np.arange(len(gaps.gap_start_ns))[(gaps.gap_start_ns >= low) & (gaps.gap_end_ns <= high)]
     idle = int((gaps.gap_end_ns[in_step] - gaps.gap_start_ns[in_step]).sum())
-    in_steps = covered_ns(gaps.gap_start_ns, gaps.gap_end_ns, start[warm_up:], end[warm_up:]) if gaps.idle_ns else 0
+    begins, stops = _apart(start[warm_up:], end[warm_up:])
+    in_steps = covered_ns(gaps.gap_start_ns, gaps.gap_end_ns, begins, stops) if gaps.idle_ns else 0
     own = np.searchsorted(start[warm_up:], gaps.gap_start_ns, side="right") - 1
-    out = (own < 0) | (gaps.gap_end_ns > end[warm_up:][np.maximum(own, 0)])
+    out = (own < 0) | (gaps.gap_end_ns > stops[np.maximum(own, 0)])
     out &= gaps.gap_end_ns - gaps.gap_start_ns >= LONG_NS
     step_kernels = kernels[cuts.start[modal] : cuts.stop[modal]]
     pure = step_kernels[activities.kind[step_kernels] == Activity.KERNEL]
@@ -334,7 +341,7 @@ def measured(
         wall_p90_ns=int(p90),
         causes=cause_times(causes, in_step),
         layers=layers[0] if layers else None,
-        outside_ns=gaps.span_ns - int(wall[warm_up:].sum()),
+        outside_ns=gaps.span_ns - int((stops - begins).sum()),
         outside_idle_ns=gaps.idle_ns - int(np.sum(in_steps)),
         outside_causes=cause_times(causes, np.flatnonzero(out)),
         attention_kernels=kinds[0].kernels if kinds else None,
