@@ -38,7 +38,7 @@ def test_a_typo_is_named_and_what_is_missing_is_listed(estimator):
 
 
 def test_what_is_missing_has_one_name_in_a_message(estimator):
-    with pytest.raises(LaptimeError, match=r"rows: top_k is missing; the estimator needs top_k, prompt_tokens"):
+    with pytest.raises(LaptimeError, match=r"^top_k is missing; the estimator needs top_k, prompt_tokens"):
         predict(estimator, {"prompt_tokens": 64})
 
 
