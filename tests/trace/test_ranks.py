@@ -180,6 +180,16 @@ def test_ranks_that_are_not_here_may_be_the_ones_waited_for(tmp_path: Path, stra
     assert analysis.straggler == (2 if straggler else None)
 
 
+@pytest.mark.parametrize("rank", [-7, 65_536, 2**62])
+def test_a_rank_that_no_run_has_is_not_believed(tmp_path: Path, rank: int) -> None:
+    for place in range(2):
+        path = write_kineto(tmp_path / f"{place}.json", *a_rank(100))
+        info = f'{{"distributedInfo": {{"rank": {rank + place}, "world_size": 2}},'
+        path.write_text(path.read_text().replace("{", info, 1))
+    assert [one.rank for one in read_ranks(tmp_path).ranks] == [0, 1]
+    assert read_trace(tmp_path / "0.json").source.rank is None
+
+
 def test_equal_ranks_have_one_figure(tmp_path: Path) -> None:
     for rank in range(2):
         write_kineto(tmp_path / f"rank{rank}.json", *a_rank(100, clock_ns=rank))

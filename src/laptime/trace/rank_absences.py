@@ -8,9 +8,7 @@ from typing import Protocol
 import msgspec
 
 from laptime.data.finding import Finding
-
-MOST = 65_536
-"""A file that states more ranks than this is not believed."""
+from laptime.trace.read.rank_files import RANKS
 
 
 class Stated(Protocol):
@@ -58,7 +56,7 @@ def absent_ranks(files: Sequence[Stated]) -> Absent:
     sizes = {file.world_size for file in files if file.world_size}
     numbers = [file.rank for file in files]
     world = max(sizes, default=0)
-    if len(sizes) != 1 or not len(files) < world <= MOST:
+    if len(sizes) != 1 or not len(files) < world <= RANKS:
         return Absent()
     if -1 in numbers or len(set(numbers)) < len(numbers) or max(numbers) >= world:
         return Absent(world - len(files), world, shares=True)

@@ -29,6 +29,7 @@ from laptime.trace.read.kineto_events import (
     take_apart,
 )
 from laptime.trace.read.kineto_plain import decode_plain, plain_columns
+from laptime.trace.read.rank_files import stated_rank
 from laptime.trace.read.second_process import available, elsewhere
 from laptime.trace.read.tables import whole_number
 from laptime.trace.read.timeline import Card
@@ -123,7 +124,8 @@ def _with_header(ending: Ending, header: Header | None) -> Ending:
     run = header.distributed
     if run is None:
         return replace(ending, schema_version=schema)
-    return replace(ending, schema_version=schema, rank=whole_number(run.rank), world_size=whole_number(run.world_size))
+    rank, size = whole_number(run.rank), whole_number(run.world_size)
+    return replace(ending, schema_version=schema, rank=stated_rank(rank), world_size=size)
 
 
 def _whole_events(source: Iterator[bytes], pending: bytes, more: bool, details: bool) -> tuple[list[Batch], int] | None:

@@ -15,6 +15,8 @@ SUFFIXES = (".json", ".json.gz", ".sqlite")
 REPORTS = (".nsys-rep", ".qdrep")
 FILES = 4_096
 """Files that one analysis may have."""
+RANKS = 65_536
+"""A file that states more ranks than this, or a rank that they don't have, is not believed."""
 
 _RANK = re.compile(r"(?:rank|worker|gpu)[-_]?(\d{1,6})(?!\d)", re.IGNORECASE)
 
@@ -110,4 +112,9 @@ def _same(one: Path, other: Path) -> bool:
 def rank_in_name(name: str) -> int | None:
     """The rank that a file's name states (`rank3`, `worker0_step_12`), or None."""
     match = _RANK.search(name)
-    return None if match is None else int(match[1])
+    return None if match is None else stated_rank(int(match[1]))
+
+
+def stated_rank(number: int | None) -> int | None:
+    """The rank that a file states as its own; None where no run has such a one."""
+    return number if number is not None and 0 <= number < RANKS else None
