@@ -190,6 +190,19 @@ def test_a_rank_that_no_run_has_is_not_believed(tmp_path: Path, rank: int) -> No
     assert read_trace(tmp_path / "0.json").source.rank is None
 
 
+def test_more_traces_than_their_run_has_ranks_are_said(tmp_path: Path) -> None:
+    for rank in range(3):
+        path = write_kineto(tmp_path / f"{rank}.json", *a_rank(100))
+        info = f'{{"distributedInfo": {{"rank": {rank}, "world_size": 2}},'
+        path.write_text(path.read_text().replace("{", info, 1))
+    found = [finding for finding in read_ranks(tmp_path).findings if finding.code == "more-than-ranks"]
+    assert [finding.message.partition(":")[0] for finding in found] == [
+        "3 traces are here, and each states that its run has 2 ranks"
+    ]
+    (tmp_path / "2.json").unlink()
+    assert "more-than-ranks" not in {finding.code for finding in read_ranks(tmp_path).findings}
+
+
 def test_equal_ranks_have_one_figure(tmp_path: Path) -> None:
     for rank in range(2):
         write_kineto(tmp_path / f"rank{rank}.json", *a_rank(100, clock_ns=rank))

@@ -64,6 +64,18 @@ def absent_ranks(files: Sequence[Stated]) -> Absent:
     return Absent(len(gone), world, gone, _shared_with(files, set(gone)))
 
 
+def too_many(files: Sequence[Stated]) -> Iterator[Finding]:
+    """Says that there are more files than ranks, where all state the same number of ranks."""
+    sizes = {file.world_size for file in files}
+    world = sizes.pop() if len(sizes) == 1 else None
+    if world is not None and 0 < world < len(files):
+        message = (
+            f"{len(files)} traces are here, and each states that its run has {world} rank{'s' if world > 1 else ''}:"
+            " they may be of several runs"
+        )
+        yield Finding(code="more-than-ranks", severity="warning", message=message, count=len(files) - world)
+
+
 def _shared_with(files: Sequence[Stated], gone: set[int]) -> bool:
     """Whether a collective may be shared with absent ranks: one of these is in its group, or its group isn't known."""
     if not all(file.groups for file in files):

@@ -21,7 +21,7 @@ from laptime.trace.durations import bounded
 from laptime.trace.gaps import device_gaps
 from laptime.trace.integrity import check, why_unsupported
 from laptime.trace.kernel_names import short_name
-from laptime.trace.rank_absences import absent_ranks
+from laptime.trace.rank_absences import absent_ranks, too_many
 from laptime.trace.rank_captures import one_capture
 from laptime.trace.rank_headline import headline, listed
 from laptime.trace.rank_pairs import Collectives, Paired, offsets_of, pair, upper_quartile
@@ -267,7 +267,7 @@ def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
         which = f"files of ranks {listed(unsupported)} don't" if many else f"file of rank {unsupported[0]} doesn't"
         message = f"the {which} support every figure; look at each by itself: laptime trace FILE"
         findings.append(Finding(code="partial-ranks", severity="warning", message=message))
-    findings += absent.findings()
+    findings += [*too_many(works), *absent.findings()]
     pairs = sorted(zip(numbers, works, strict=True), key=lambda pair: pair[0])
     numbers, works = [number for number, _ in pairs], [work for _, work in pairs]
     clocks, offsets, paired = align(works, numbers)
