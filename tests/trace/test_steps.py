@@ -170,6 +170,37 @@ def test_graph_launches_cut_steps() -> None:
     assert steps.causes[0].cause == "queued"
 
 
+def replays(starts_ns: list[int], kernels: int, last_ns: int = 90_000) -> list[ActivityRow]:
+    """Replays of one graph of equal layers, on two streams in turn: a kernel every 100 µs, the last one later."""
+    rows = []
+    for at, start in enumerate(starts_ns):
+        begins = [start + 100_000 * node for node in range(kernels)]
+        begins[-1] += last_ns - 90_000
+        rows += [
+            ActivityRow(ns, ns + 90_000, f"g{node % 5}", stream=7 + at % 2, correlation=at + 1, graph_node=node)
+            for node, ns in enumerate(begins)
+        ]
+    return rows
+
+
+def test_replays_side_by_side_are_not_cut_into_their_kernels() -> None:
+    starts = [1_000_000 + 500_000 * at + 37_000 * (at * at % 7) for at in range(20)]
+    steps = analyse(build(replays(starts, 12))).steps
+    assert (steps.method, steps.count) == ("none", 0)
+    assert steps.reason == "kernels of one launch run between those of another: where a step would begin is not known"
+
+
+def test_a_replay_whose_last_kernel_runs_late_is_one_step() -> None:
+    starts = [1_000_000 + 2_100_000 * at for at in range(8)]
+    steps = analyse(build(replays(starts, 20, last_ns=330_000))).steps
+    assert (steps.method, steps.count, steps.kernels_per_step) == (
+        "graph",
+        6,
+        20,
+    )  # the first one lacks a kernel, the last has one too many
+    assert steps.wall_ns == 2_100_000
+
+
 def test_whole_graphs_give_steps_without_kernels() -> None:
     rows = [
         ActivityRow(i * 1_000_000, i * 1_000_000 + 900_000, "CUDA graph 1", "graph", correlation=i) for i in range(6)

@@ -20,12 +20,13 @@ from laptime.trace.completeness import kernel_launches, unanswered
 from laptime.trace.durations import overlong
 from laptime.trace.few_steps import by_forward, by_optimizer, by_tokens, by_two, by_waits
 from laptime.trace.gaps import DeviceGaps, covered_ns, union_ns
+from laptime.trace.graph_cuts import by_graph, replays, side_by_side
 from laptime.trace.layers import find_layers
 from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int32, Int64
 from laptime.trace.repeats import WINDOW, RepeatRun, levels
 from laptime.trace.result import SURE, UNEVEN, Steps
-from laptime.trace.step_cuts import LEAST_STEPS, MOSTLY, Cuts, by_graph, by_period
+from laptime.trace.step_cuts import LEAST_STEPS, MOSTLY, Cuts, by_period
 from laptime.trace.step_ranges import LOADER, PROFILER_STEP, by_compiled, by_loader, by_ranges
 
 WARM_UP = 1.5
@@ -87,6 +88,8 @@ def find_steps(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, causes:
         return _none(f"{many} ran{_captured(timeline)}")
     cuts = _cuts(timeline, kernels, launched)
     if cuts is None:
+        if side_by_side(replays(activities, kernels), least=MOSTLY):
+            return _none("kernels of one launch run between those of another: where a step would begin is not known")
         lost = len(unanswered(timeline, launched, kernel_launches(timeline)))
         hidden = f"; {lost} launch{'' if lost == 1 else 'es'} without a kernel may hide what repeats" if lost else ""
         return _none(_why_none(activities.name[kernels].astype(np.int64)) + hidden)
@@ -153,7 +156,7 @@ def _cuts(timeline: GpuTimeline, kernels: Int64, launched: Int64) -> Cuts | None
     if certain and named is not None and len(named.start) >= LEAST_STEPS:
         return named
     # One or two ranges may each hold many steps: what repeats inside them says it better.
-    replay = _replays(activities, kernels)
+    replay = replays(activities, kernels)
     reach = np.maximum.accumulate(activities.end_ns[kernels])
     before = np.concatenate([[0], np.maximum(activities.start_ns[kernels][1:] - reach[:-1], 0)])
     graphed = by_graph(replay, tokens, before)
@@ -204,23 +207,6 @@ def _copies_ns(activities: Activities, kernels: Int64) -> Int64:
     lasts = np.maximum(activities.end_ns[own] - activities.start_ns[own], 1)
     so_far = np.searchsorted(activities.start_ns[own], activities.start_ns[kernels], side="right")
     return np.diff(np.concatenate([[0], np.cumsum(lasts)])[so_far], prepend=0)
-
-
-def _replays(activities: Activities, kernels: Int64) -> Int64:
-    """For each kernel an id of the graph replay that it ran in, -1 outside graphs.
-
-    A replay's kernels bear their launch's correlation; some tracers mark no graph nodes, so kernels that share
-    one launch with others count as a replay too. Correlations of several processes are kept apart.
-    """
-    correlation, process = activities.correlation[kernels], activities.process[kernels].astype(np.int64)
-    known = correlation >= 0
-    key = np.where(known, (process << 40) + correlation, -1)
-    order = np.argsort(key, kind="stable")
-    edges = np.flatnonzero(np.concatenate([[True], key[order[1:]] != key[order[:-1]], [True]]))
-    shared = np.empty(len(key), dtype=np.bool_)
-    shared[order] = np.repeat(np.diff(edges) > 2, np.diff(edges))
-    marked = (activities.graph_node[kernels] >= 0) | (activities.kind[kernels] == Activity.GRAPH)
-    return np.where(known & (marked | shared), key, -1)
 
 
 def _between_bursts(start: Int64, own_end: Int64, followed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
