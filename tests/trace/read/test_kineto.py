@@ -327,6 +327,29 @@ def test_what_looks_like_events_elsewhere_is_not_taken_for_them(tmp_path: Path, 
         assert timeline.findings == ()
 
 
+WHOLE = wrapped(*kineto_events([KERNEL], [LAUNCH]))
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (WHOLE + WHOLE, "second-trace"),
+        (gzip.compress(WHOLE, mtime=0) * 2, "second-trace"),
+        (wrapped(*kineto_events([KERNEL], [LAUNCH]), after='"traceEvents": [{"ph": "X"}]'), "second-trace"),
+        (WHOLE + b"garbage", "trailing-bytes"),
+        (WHOLE + b"\n\0\0", ""),
+        (WHOLE[:-1], ""),
+        (wrapped(*kineto_events([KERNEL], [LAUNCH]), after='"traceEvents": [], "a": "}x\\"}"'), ""),
+        (wrapped(*kineto_events([KERNEL], [LAUNCH]), after='"a": NaN') + b"x", ""),
+    ],
+)
+def test_what_stands_behind_a_trace_is_said(tmp_path: Path, data: bytes, code: str) -> None:
+    timeline = read_bytes(tmp_path / "t.json", data)
+    assert activity_rows(timeline) == [KERNEL]
+    assert [finding.code for finding in timeline.findings] == [code] * bool(code)
+    assert check(timeline).verdict == ("partial" if code == "second-trace" else "ok")
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -59,6 +59,7 @@ NOT_WHOLLY: dict[str, tuple[str, ...]] = {
     "zero-durations": ("kernel times",),
     "zero-timestamps": ("busy time", "gaps"),
     "truncated-capture": _SUMS,
+    "second-trace": _SUMS,
     "unreadable-events": _SUMS,
     "untimed-events": _SUMS,
     "negative-durations": _SUMS,

@@ -146,6 +146,7 @@ def _findings(ending: Ending, untimed: int, negative: int) -> Iterable[Finding]:
             severity="severe",
             message=f"the file {what} after byte {ending.at_byte} (unpacked): only the events before are counted",
         )
+    yield from ending.behind
     if ending.unreadable:
         yield Finding(
             code="unreadable-events",

@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
+from laptime.data.finding import Finding
 from laptime.errors import LaptimeError, NoTraceError
 from laptime.trace.read.kineto_bytes import blocks, is_gzip, stretch
 from laptime.trace.read.kineto_columns import Batch, columns_of
@@ -29,6 +30,7 @@ from laptime.trace.read.kineto_events import (
     take_apart,
 )
 from laptime.trace.read.kineto_plain import decode_plain, plain_columns
+from laptime.trace.read.kineto_tail import behind_list
 from laptime.trace.read.rank_files import stated_rank
 from laptime.trace.read.second_process import available, elsewhere
 from laptime.trace.read.tables import whole_number
@@ -55,6 +57,7 @@ class Ending(msgspec.Struct, frozen=True):
     world_size: int | None = None
     cards: tuple[Card, ...] = ()
     tail: bytes = b""  # what stands behind the list
+    behind: tuple[Finding, ...] = ()  # what of it is no part of the list's object
 
 
 def read_whole(text: bytes, *, details: bool) -> tuple[Batch, int] | None:
@@ -117,7 +120,8 @@ def _with_header(ending: Ending, header: Header | None) -> Ending:
         if device.name and (number := whole_number(device.id)) is not None
     )
     whole = header is None and ending.how == "cut" and not ending.tail.strip(b" \t\r\n,")
-    ending = replace(ending, cards=cards, tail=b"")
+    strange = tuple(behind_list(ending.tail)) if header is not None and ending.how == "complete" else ()
+    ending = replace(ending, cards=cards, tail=b"", behind=strange)
     if header is None:  # a list alone, which may lack its last bracket: Chrome's format leaves it out as it likes
         return replace(ending, how="complete") if whole else ending
     schema = None if header.schema is None else str(header.schema)
