@@ -52,6 +52,24 @@ def test_a_file_that_is_there_needs_force(tmp_path: Path) -> None:
         check_new_file(tmp_path, "--html", force=True)
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_writers_of_a_new_file_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Both found no file there; file systems without links are held to it too."""
+
+    def without_links(*_: object) -> None:
+        raise PermissionError
+
+    if not links:
+        monkeypatch.setattr(os, "link", without_links)
+    file = tmp_path / "page.html"
+    write_whole(file, b"first", replace=False)
+    with pytest.raises(FileExistsError):
+        write_whole(file, b"second", replace=False)
+    assert (file.read_bytes(), list(tmp_path.iterdir())) == (b"first", [file])
+
+
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     place = tmp_path / "deep" / "est"
     with pytest.raises(ZeroDivisionError), whole_folder(place, MARKS, force=False) as new:

@@ -36,8 +36,12 @@ _EXCHANGE = 2  # renameat2's RENAME_EXCHANGE (linux/fs.h)
 _HERE = -100  # AT_FDCWD
 
 
-def write_whole(file: Path, content: bytes) -> None:
-    """Write a file beside its place, then rename it into place. Raises OSError."""
+def write_whole(file: Path, content: bytes, *, replace: bool = True) -> None:
+    """Write a file beside its place, then rename it into place. Raises OSError.
+
+    replace: whether it takes the place of a file that is there; FileExistsError otherwise, also when another process
+    has just written it.
+    """
     temporary = _beside(file)
     try:
         # Opened only if it is new and no link: in a shared folder nobody can lead this elsewhere.
@@ -46,10 +50,28 @@ def write_whole(file: Path, content: bytes) -> None:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())
-        temporary.replace(file)
+        if replace:
+            temporary.replace(file)
+        else:
+            _put_new(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(file.parent)
+
+
+def _put_new(temporary: Path, file: Path) -> None:
+    """Give a written file its name, which no other process may have taken. Raises OSError."""
+    try:
+        os.link(temporary, file)
+    except FileExistsError:
+        raise
+    except OSError:  # no second names on this file system: an empty file holds the place for an instant
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
+        try:
+            temporary.replace(file)
+        except OSError:
+            file.unlink(missing_ok=True)
+            raise
 
 
 def check_new_file(file: Path | None, option: str, *, force: bool) -> None:
@@ -69,7 +91,7 @@ def check_new_file(file: Path | None, option: str, *, force: bool) -> None:
     if file.is_dir():
         raise LaptimeError(f"{option} {file}: is a folder; name a file")
     if not force:
-        raise LaptimeError(f"{option} {file}: is already there; name another file, or add `force` to replace it")
+        raise _is_there(file, option)
     if file.exists() and not file.is_file():
         raise LaptimeError(f"{option} {file}: is no ordinary file, and is never replaced; name another file")
     if _belongs_to_result(file):
@@ -79,6 +101,10 @@ def check_new_file(file: Path | None, option: str, *, force: bool) -> None:
     if option == "--junit" and not _begins_with(file, JUNIT_MARK):
         raise LaptimeError(f"{option} {file}: is no JUnit file of laptime, and is never replaced; name another file")
     _check_writable(file, option)
+
+
+def _is_there(file: Path, option: str) -> LaptimeError:
+    return LaptimeError(f"{option} {file}: is already there; name another file, or add `force` to replace it")
 
 
 def _check_writable(file: Path, option: str) -> None:
@@ -128,8 +154,10 @@ def write_new_file(file: Path, content: bytes, option: str, *, force: bool) -> N
     check_new_file(file, option, force=force)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, content)
+        write_whole(file, content, replace=force)
     except OSError as error:
+        if not force and os.path.lexists(file):
+            raise _is_there(file, option) from None
         raise LaptimeError(f"{option} {file}: {error.strerror}; name another file") from error
 
 
