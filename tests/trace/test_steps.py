@@ -170,6 +170,20 @@ def test_graph_launches_cut_steps() -> None:
     assert steps.causes[0].cause == "queued"
 
 
+def test_a_kernel_that_begins_with_the_next_step_is_of_its_own_step_in_every_figure() -> None:
+    """Coarse clocks let a step's last kernel and the next one's first begin in the same instant."""
+    forward = [(name, 2_000) for name in [name for name, _ in LAYER] * 3]
+    rows = host_bound([[*forward, ("argmax", 2_000)]] * 8, annotate="decode_step")
+    size = len(forward) + 1
+    late = list(rows.activities)
+    for at in range(size - 1, len(late) - 1, 2 * size):
+        late[at] = replace(late[at], start_ns=late[at + 1].start_ns, end_ns=late[at + 1].start_ns)
+    analysis = analyse(build(late, rows.calls, rows.ranges))
+    assert (analysis.steps.method, analysis.steps.kernels_per_step) == ("annotation", size)
+    assert sum(kernel.per_step or 0 for kernel in analysis.kernels) == size
+    assert {kernel.name: kernel.per_step for kernel in analysis.kernels}["argmax"] == 1
+
+
 def replays(starts_ns: list[int], kernels: int, last_ns: int = 90_000) -> list[ActivityRow]:
     """Replays of one graph of equal layers, on two streams in turn: a kernel every 100 µs, the last one later."""
     rows = []

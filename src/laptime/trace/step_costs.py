@@ -121,16 +121,19 @@ def step_costs(
         residual_ns=residual,
         communicates=bool(together.any()),
         waiting_ns=int((activities.end_ns[rows] - activities.start_ns[rows] - transfers).clip(0).sum()),
-        carried_ns=_carried_ns(timeline, frame),
+        carried_ns=_carried_ns(timeline, gaps, frame),
     )
 
 
-def _carried_ns(timeline: GpuTimeline, frame: StepFrame) -> int:
+def _carried_ns(timeline: GpuTimeline, gaps: DeviceGaps, frame: StepFrame) -> int:
     """How long in the modal step the device works only on what began before it."""
-    steps, activities, rows = frame.steps, timeline.activities, frame.modal_rows
+    steps, activities = frame.steps, timeline.activities
     if steps.start_ns is None or steps.wall_ns is None or steps.busy_ns is None:
         return 0
-    end = np.minimum(activities.end_ns[rows], steps.start_ns + steps.wall_ns)
+    stop = steps.start_ns + steps.wall_ns
+    low, high = np.searchsorted(activities.start_ns[gaps.rows], (steps.start_ns, stop))
+    rows = gaps.rows[low:high]
+    end = np.minimum(activities.end_ns[rows], stop)
     return max(steps.busy_ns - union_ns(activities.start_ns[rows], end), 0)
 
 

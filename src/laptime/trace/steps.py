@@ -241,6 +241,18 @@ def _idle_before(gaps: DeviceGaps, activities: Activities, kernels: Int64) -> In
     return covered_ns(gaps.gap_start_ns, gaps.gap_end_ns, until, start)
 
 
+def _rows_of(activities: Activities, gaps: DeviceGaps, window_ns: tuple[int, int], kernels: Int64) -> Int32:
+    """What began in a step: its own kernels, though others begin in the same instant, and all else in its time."""
+    low, high = np.searchsorted(activities.start_ns[gaps.rows], window_ns)
+    first, last = (int(np.flatnonzero(gaps.rows == kernels[end])[0]) for end in (0, -1))
+    rows = gaps.rows[low : max(high, last + 1)]
+    place = np.arange(low, low + len(rows))
+    kind = activities.kind[rows]
+    kernel = (kind == Activity.KERNEL) | (kind == Activity.GRAPH)
+    own: Int32 = rows[np.where(kernel, (place >= first) & (place <= last), place < high)]
+    return own
+
+
 def _apart(start: Int64, end: Int64) -> tuple[Int64, Int64]:
     """(begin, end) of what each step adds to those before it: steps of several streams can overlap."""
     stops = np.maximum.accumulate(end)
@@ -287,8 +299,8 @@ def measured(
     low, high = int(start[modal]), int(end[modal])
     if high <= low:
         return NONE  # no time was measured: nothing happens in such a step, and no share of it means anything
-    row_start = activities.start_ns[gaps.rows]
-    rows = gaps.rows[np.searchsorted(row_start, low) : np.searchsorted(row_start, high)]
+    step_kernels = kernels[cuts.start[modal] : cuts.stop[modal]]
+    rows = _rows_of(activities, gaps, (low, high), step_kernels)
     in_step = np.arange(len(gaps.gap_start_ns))[(gaps.gap_start_ns >= low) & (gaps.gap_end_ns <= high)]
     idle = int((gaps.gap_end_ns[in_step] - gaps.gap_start_ns[in_step]).sum())
     begins, stops = _apart(start[warm_up:], end[warm_up:])
@@ -296,7 +308,6 @@ def measured(
     own = np.searchsorted(start[warm_up:], gaps.gap_start_ns, side="right") - 1
     out = (own < 0) | (gaps.gap_end_ns > stops[np.maximum(own, 0)])
     out &= gaps.gap_end_ns - gaps.gap_start_ns >= LONG_NS
-    step_kernels = kernels[cuts.start[modal] : cuts.stop[modal]]
     pure = step_kernels[activities.kind[step_kernels] == Activity.KERNEL]
     hidden = len(pure) != len(step_kernels)  # a whole graph is one row
     kinds = [] if hidden else attention_kinds(activities.name[pure], timeline.strings)
