@@ -275,6 +275,23 @@ def test_an_archive_can_not_write_elsewhere_or_fill_the_disk(tmp_path: Path) -> 
         read_ranks(tmp_path / "damaged.zip")
 
 
+def test_an_archive_that_can_not_be_unpacked_says_why(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "long.zip", "w") as packed:
+        packed.writestr("a" * 260 + ".json", "{}")
+    with pytest.raises(LaptimeError, match="name of over 255 bytes") as long:
+        read_ranks(tmp_path / "long.zip")
+    assert "laptime-" not in str(long.value)
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as packed:
+        packed.writestr("rank0.json", "{}")
+    locked = bytearray(whole.getvalue())
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        locked[locked.index(mark) + flags] |= 1
+    (tmp_path / "locked.zip").write_bytes(locked)
+    with pytest.raises(LaptimeError, match="it is encrypted"):
+        read_ranks(tmp_path / "locked.zip")
+
+
 def test_the_command_line_shows_all_faces(tmp_path: Path) -> None:
     write_ranks(tmp_path / "ranks")
     runner = CliRunner()

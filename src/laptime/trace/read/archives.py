@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 import zipfile
 import zlib
@@ -13,6 +14,11 @@ from laptime.errors import LaptimeError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 BOMB_BYTES, BOMB_RATIO = 64 << 20, 300  # real traces pack to a tenth or a twentieth
+
+LONGEST_NAME = 255
+"""Bytes of a file's name that file systems take."""
+ENCRYPTED = 1
+"""The bit of a .zip member's flags that says so (APPNOTE 4.4.4)."""
 
 
 def is_archive(path: Path) -> bool:
@@ -43,6 +49,11 @@ def unpacked(path: Path, folder: Path, suffixes: tuple[str, ...], most: int) -> 
             if number >= most:
                 raise LaptimeError(f"{path}: more than {most} files in it; unpack it and name those to read")
             target = folder / str(number) / PurePosixPath(name.replace("\\", "/")).name
+            if len(os.fsencode(target.name)) > LONGEST_NAME:
+                raise LaptimeError(
+                    f"{path}: a file in it has a name of over {LONGEST_NAME} bytes ({target.name[:40]}…); pack it"
+                    " under a shorter one"
+                )
             target.parent.mkdir()
             with content, target.open("wb") as file:
                 while block := content.read(1 << 20):
@@ -54,7 +65,8 @@ def unpacked(path: Path, folder: Path, suffixes: tuple[str, ...], most: int) -> 
                     file.write(block)
             yield target
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:120]
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = " ".join(said.split())[:120]
         raise LaptimeError(f"{path}: the archive is damaged or can't be unpacked ({reason}); pack it again") from None
 
 
@@ -64,6 +76,8 @@ def _members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, IO[by
         with zipfile.ZipFile(path) as packed:
             for info in packed.infolist():
                 if not info.is_dir() and info.filename.endswith(suffixes):
+                    if info.flag_bits & ENCRYPTED:
+                        raise LaptimeError(f"{path}: it is encrypted; unpack it with its password, and give the folder")
                     yield info.filename, packed.open(info)
         return
     if _begins_as_zip(path) or not tarfile.is_tarfile(path):
