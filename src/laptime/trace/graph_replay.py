@@ -11,6 +11,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from laptime.trace.device_time import COMPUTE, COPY, MEMSET
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Int64
 from laptime.trace.remedied import AWAY, HOT, HOT_NS, Remedied, Replayed
 from laptime.trace.replay import Timing, begun_ns, replay_ns
@@ -146,7 +147,7 @@ def _crowding(step: Replayed, end_ns: int, begun: Int64, shares: tuple[float, fl
     """
     graph = step.graph
     computes = graph.kind == COMPUTE
-    if len(np.unique(graph.stream[computes])) < 2:
+    if len(each_once(graph.stream[computes])) < 2:
         return 0
     duration = graph.duration_ns[computes]
     busy = max(float(duration.sum()), 1.0)
