@@ -292,6 +292,22 @@ def test_an_archive_that_can_not_be_unpacked_says_why(tmp_path: Path) -> None:
         read_ranks(tmp_path / "locked.zip")
 
 
+@pytest.mark.parametrize("packing", ["bz2", "xz"])
+def test_a_damaged_packed_tar_is_one_clear_line(tmp_path: Path, packing: str) -> None:
+    content = "".join(f'{{"ts": {i * i * 7_919 % 1_000_003}}}\n' for i in range(20_000)).encode()
+    file = tmp_path / f"ranks.tar.{packing}"
+    with tarfile.open(file, f"w:{packing}") as archive:  # type: ignore[call-overload]
+        member = tarfile.TarInfo("rank0.json")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    damaged = bytearray(file.read_bytes())
+    middle = len(damaged) // 2
+    damaged[middle : middle + 200] = bytes(200)
+    file.write_bytes(damaged)
+    with pytest.raises(LaptimeError, match="the archive is damaged"):
+        read_ranks(file)
+
+
 def test_the_command_line_shows_all_faces(tmp_path: Path) -> None:
     write_ranks(tmp_path / "ranks")
     runner = CliRunner()

@@ -12,6 +12,11 @@ from typing import IO
 
 from laptime.errors import LaptimeError
 
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python that was built without it opens no .xz
+    LZMAError = EOFError  # type: ignore[misc,assignment]
+
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 BOMB_BYTES, BOMB_RATIO = 64 << 20, 300  # real traces pack to a tenth or a twentieth
 
@@ -64,7 +69,7 @@ def unpacked(path: Path, folder: Path, suffixes: tuple[str, ...], most: int) -> 
                         )
                     file.write(block)
             yield target
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, RuntimeError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, LZMAError, RuntimeError) as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         reason = " ".join(said.split())[:120]
         raise LaptimeError(f"{path}: the archive is damaged or can't be unpacked ({reason}); pack it again") from None
