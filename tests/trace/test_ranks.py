@@ -292,7 +292,7 @@ def test_an_archive_that_can_not_be_unpacked_says_why(tmp_path: Path) -> None:
         read_ranks(tmp_path / "locked.zip")
 
 
-@pytest.mark.parametrize("packing", ["bz2", "xz"])
+@pytest.mark.parametrize("packing", ["gz", "bz2", "xz"])
 def test_a_damaged_packed_tar_is_one_clear_line(tmp_path: Path, packing: str) -> None:
     content = "".join(f'{{"ts": {i * i * 7_919 % 1_000_003}}}\n' for i in range(20_000)).encode()
     file = tmp_path / f"ranks.tar.{packing}"

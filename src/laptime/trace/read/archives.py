@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Protocol
 
 from laptime.errors import LaptimeError
 
@@ -24,6 +24,13 @@ LONGEST_NAME = 255
 """Bytes of a file's name that file systems take."""
 ENCRYPTED = 1
 """The bit of a .zip member's flags that says so (APPNOTE 4.4.4)."""
+
+
+class Readable(Protocol):
+    """Bytes, read in order."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many of the next ones; none at the end."""
 
 
 def is_archive(path: Path) -> bool:
@@ -94,3 +101,21 @@ def _members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, IO[by
                 yield member.name, content
         if archive.fileobj is not None and archive.fileobj.tell() <= archive.offset:
             raise EOFError("it is cut short: its end mark is missing")
+        if archive.fileobj is not None:
+            _check_sum(archive.fileobj)
+
+
+def _check_sum(content: Readable) -> None:
+    """Read what is behind a .tar's end mark: a packed one's checksum is compared where its data ends.
+
+    Raises OSError or LZMAError where they differ. What stands behind that, or lacks there, is ignored, as by gzip.
+    """
+    left = BOMB_BYTES
+    try:
+        while left > 0 and (block := content.read(1 << 20)):
+            left -= len(block)
+    except EOFError:
+        return
+    except OSError as error:
+        if "Not a gzipped file" not in str(error):
+            raise
