@@ -183,6 +183,27 @@ def test_a_file_with_shapes_says_how_near_the_peak_it_is(tmp_path, behind: bool)
     assert analysis.kernels[0].flop_per_second == pytest.approx(row.flop / 200e-6)
 
 
+def test_a_files_order_does_not_order_rows_of_equal_time(tmp_path) -> None:
+    events = []
+    for i, name in enumerate(("mul", "div", "add", "sub", "neg", "abs")):
+        at = i * 1_000.0
+        shapes = {"Input Dims": [[64, 64], [64, 64]], "Input type": [F32, F32]}
+        events += [
+            event(f"aten::{name}", "cpu_op", at, 20, **shapes),
+            event("cudaLaunchKernel", "cuda_runtime", at + 5, 3, correlation=i + 1),
+            event(f"{name}_kernel", "kernel", at + 30, 200, correlation=i + 1, device=0, stream=7),
+        ]
+    said = []
+    for order, name in ((events, "a.json"), (events[::-1], "b.json")):
+        (tmp_path / name).write_text(json.dumps({"traceEvents": order}))
+        analysis = read_trace(tmp_path / name)
+        assert analysis.launched_by is not None
+        said.append((analysis.kernels, analysis.launched_by.work))
+    assert said[0] == said[1]
+    assert [kernel.name for kernel in said[0][0]][:2] == ["abs_kernel", "add_kernel"]
+    assert [row.operator for row in said[0][1]][:2] == ["aten::abs", "aten::add"]
+
+
 def test_a_copy_over_the_bus_is_not_measured_by_the_memory(tmp_path) -> None:
     events = [
         event("aten::copy_", "cpu_op", 0, 20, **{"Input Dims": [[1000], [1000]], "Input type": [F32, F32]}),

@@ -155,7 +155,7 @@ def answer(
     kernels = []
     for view in of:
         kernels += rank(timeline, view.gaps, frame if view.gaps.device == frame.steps.device else None)
-    kernels.sort(key=lambda kernel: -kernel.total_ns)
+    kernels.sort(key=lambda kernel: (-kernel.total_ns, kernel.device, kernel.name))
     found, match = None, None
     if main is not None:
         found, kernels, match = _launched_by(timeline, main, kernels, capture)

@@ -104,17 +104,19 @@ def operator_times(timeline: GpuTimeline, gaps: DeviceGaps, calls: OperatorCalls
     example = np.zeros(len(distinct), dtype=np.int64)
     example[which] = calls.longest
     found = []
-    for i in np.argsort(-total, kind="stable")[:LISTED].tolist():
+    listed = []
+    for i in np.flatnonzero(total >= np.sort(total)[-LISTED:][0]).tolist():
         name, shape = divmod(int(distinct[i]), len(calls.shapes))
-        operator = calls.strings[name]
-        work = operator_work(operator, calls.shapes[shape])
+        listed.append((-int(total[i]), calls.strings[name], calls.shapes[shape], i))
+    for _, operator, shapes, i in sorted(listed)[:LISTED]:  # ties by name: a file's order says nothing
+        work = operator_work(operator, shapes)
         kernel = timeline.strings[timeline.activities.name[gaps.rows[example[i]]]]
         each_ns = total[i] / counts[i]
         least = None if work is None else least_ns(work, peaks, kernel)
         found.append(
             OperatorWork(
                 operator=operator,
-                shape=shape_text(calls.shapes[shape]),
+                shape=shape_text(shapes),
                 kind=None if work is None else work.kind,
                 calls=int(counts[i]),
                 activities=int(activities[i]),
