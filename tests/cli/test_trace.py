@@ -95,6 +95,7 @@ def test_a_page_is_not_overwritten_unasked(kineto: Path, tmp_path: Path) -> None
     ("arguments", "message"),
     [
         (["--tpot", "0"], "--tpot 0: write a time above 0"),
+        (["--tpot", "1e-300"], "--tpot 1e-300: is shorter than 1 ns"),
         (["--tpot", "1"], "the given time of a token, 1 ms, is shorter than"),
         (["--device", "5"], "no activity on device 5"),
         (["--html", "/dev/null/x.html"], "--html /dev/null/x.html: can't be written there (Not a directory)"),

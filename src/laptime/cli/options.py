@@ -180,7 +180,7 @@ def _no_share(option: str, words: str, wanted: str, example: str) -> LaptimeErro
 
 
 def milliseconds(option: str, words: str) -> float:
-    """A time written as 170, 170ms or 0.17s, in ms. Raises LaptimeError for anything else, or nothing above 0."""
+    """A time written as 170, 170ms or 0.17s, in ms. Raises LaptimeError for anything else, or less than 1 ns."""
     parts = re.fullmatch(r"\s*([0-9.eE+-]+)\s*(ms|s)?\s*", words)
     try:
         value = float(parts[1]) if parts else math.nan
@@ -190,4 +190,6 @@ def milliseconds(option: str, words: str) -> float:
         value *= 1000
     if not 0 < value < math.inf:
         raise LaptimeError(f"{option} {words}: write a time above 0, as 170 or 170ms or 0.17s")
+    if value < 1e-6:
+        raise LaptimeError(f"{option} {words}: is shorter than 1 ns; write a time as 170 or 170ms or 0.17s")
     return value
