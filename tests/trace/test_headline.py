@@ -6,6 +6,9 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from laptime.errors import LaptimeError
 from laptime.trace.analysis import analyse
 from laptime.trace.busy_words import percent
 from laptime.trace.plain_names import plain
@@ -451,6 +454,13 @@ def test_a_step_that_the_profiler_lengthens_promises_nothing() -> None:
     assert "the profiler itself holds the host up" in analyse(timeline).headline
     assert analyse(timeline).advice.endswith("give the step's time without it (--tpot, in Python tpot_ms).")
     assert re.search(r"(would|could) leave \d", analyse(timeline, tpot_ms=6.0).advice)
+
+
+@pytest.mark.parametrize("tpot_ms", [0.0, -5.0, 1e-300, float("nan"), float("inf")])
+def test_a_given_time_that_is_none_is_refused(tpot_ms: float) -> None:
+    rows = host_bound([STEP] * 6)
+    with pytest.raises(LaptimeError, match="is no time of a token"):
+        analyse(build(*rows.all), tpot_ms=tpot_ms)
 
 
 def test_durations_that_are_all_zero_say_nothing_of_idle_time() -> None:

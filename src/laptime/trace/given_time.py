@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from laptime.data.finding import Finding
 from laptime.errors import LaptimeError
 from laptime.trace.busy_words import ms_words
@@ -14,6 +16,13 @@ AS_LONG = 1.02
 """Up to this many times the longest usual step a given time is as long as the traced ones: steps vary."""
 
 UNLIKELY = "a profiler makes nothing faster, so it may be of another configuration"
+
+
+def token_ns(tpot_ms: float) -> int:
+    """A given time of a token in ns. Raises LaptimeError where it is no time, or shorter than 1 ns."""
+    if not 1e-6 <= tpot_ms < inf:
+        raise LaptimeError(f"tpot_ms {tpot_ms:g}: is no time of a token; give it in ms, above 0")
+    return round(tpot_ms * 1e6)
 
 
 def too_long(given_ns: int, traced_ns: int) -> bool:
@@ -67,11 +76,11 @@ def untraced_ns(steps: Steps, tpot_ms: float | None) -> int | None:
     """The step's time without the profiler; None where it isn't given, or not comparable with what may be no step.
 
     Raises:
-        LaptimeError: it is far longer than the traced steps.
+        LaptimeError: it is no time, or far longer than the traced steps.
     """
     if tpot_ms is None:
         return None
-    given, longest = round(tpot_ms * 1e6), long_step_ns(steps)
+    given, longest = token_ns(tpot_ms), long_step_ns(steps)
     if steps.confidence < SURE:
         return None if too_long(given, longest) else given
     takes = "the longer steps of this trace take" if steps.count > 1 else "the step of this trace takes"
@@ -81,7 +90,7 @@ def untraced_ns(steps: Steps, tpot_ms: float | None) -> int | None:
 
 def tpot_findings(steps: Steps, tpot_ms: float) -> list[Finding]:
     """What must be said of a time that is longer than the traced steps."""
-    given, longest = round(tpot_ms * 1e6), long_step_ns(steps)
+    given, longest = token_ns(tpot_ms), long_step_ns(steps)
     if steps.confidence < SURE and too_long(given, longest):
         message = (
             f"the given {tpot_ms:g} ms of a token aren't used: what repeats is far shorter, and may be a part of a step"
