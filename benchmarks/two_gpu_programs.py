@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from whatif_models import CUDA, DEVICE, HALF, SMALL, Decoder, Layer, Norm, Pictures, Step, residual_net
 from whatif_workloads import Workload
+from whatif_workloads import captured as captured_alone
 
 RANKS = 2
 Made = tuple[Step, Callable[[], Step]]
@@ -28,19 +29,23 @@ Made = tuple[Step, Callable[[], Step]]
 
 def captured(body: Step) -> Step:
     """The same work as one graph replay. The communicator's own thread may look at the device meanwhile."""
-    if not CUDA:
-        return body
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            body()
-    torch.cuda.current_stream().wait_stream(side)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        body()
-    return graph.replay
+    return captured_alone(body, "thread_local")
+
+
+def replayed_logits(logits: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+    """The same logits from one graph replay, always in one place."""
+    place = logits()
+
+    def forward() -> None:
+        place.copy_(logits())
+
+    replay = captured(forward)
+
+    def replayed() -> torch.Tensor:
+        replay()
+        return place
+
+    return replayed
 
 
 def summed(x: torch.Tensor) -> torch.Tensor:
@@ -147,21 +152,7 @@ def tp_sampling() -> Made:
         model.token.copy_(torch.from_numpy(np.take_along_axis(order, chosen[:, None], -1)))
         model.position.copy_((model.position + 1) % len(model.places))
 
-    def remedied() -> Step:
-        place = model.logits()
-
-        def forward() -> None:
-            place.copy_(model.logits())
-
-        replay = captured(forward)
-
-        def logits() -> torch.Tensor:
-            replay()
-            return place
-
-        return partial(step, logits)
-
-    return partial(step, model.logits), remedied
+    return partial(step, model.logits), lambda: partial(step, replayed_logits(model.logits))
 
 
 def unequal() -> Made:

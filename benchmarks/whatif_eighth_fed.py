@@ -12,8 +12,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
-from whatif_eighth_nets import Batch, Fourier, Letters, Patches, fetched, in_two_places, pinned
-from whatif_models import CUDA, DEVICE, HALF, SMALL, Step
+from whatif_eighth_nets import Fourier, Letters, Patches, in_two_places, pinned
+from whatif_models import CUDA, DEVICE, HALF, SMALL, Batch, Step, fetched
 from whatif_seventh_nets import library, published
 from whatif_third import Made
 

@@ -9,37 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from whatif_models import CUDA, DEVICE, Step
-
-Batch = tuple[torch.Tensor, ...]
+from whatif_models import CUDA, DEVICE, Batch, Step
 
 
 def pinned(parts: Batch) -> Batch:
     """The same host tensors in pinned memory."""
     return tuple(part.pin_memory() for part in parts) if CUDA else parts
-
-
-def fetched(stored: Iterator[Batch], use: Callable[..., Any]) -> Step:
-    """A step whose batch was copied from pinned memory during the step before, on a stream of its own."""
-    if not CUDA:
-        return lambda: use(*next(stored))
-    beside, ahead = torch.cuda.Stream(), []
-
-    def fetch() -> None:
-        with torch.cuda.stream(beside):
-            ahead.append([part.to(DEVICE, non_blocking=True) for part in next(stored)])
-
-    def step() -> None:
-        here = torch.cuda.current_stream()
-        here.wait_stream(beside)
-        batch = ahead.pop()
-        for part in batch:
-            part.record_stream(here)
-        fetch()
-        use(*batch)
-
-    fetch()
-    return step
 
 
 def in_two_places(stored: Iterator[Batch], like: Batch, use: Callable[..., Any]) -> Step:

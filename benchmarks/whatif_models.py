@@ -18,6 +18,30 @@ SMALL = not CUDA
 """Without a GPU everything is small: only whether it runs is of interest."""
 
 Step = Callable[[], Any]
+Batch = tuple[torch.Tensor, ...]
+
+
+def fetched(stored: Iterator[Batch], use: Callable[..., Any]) -> Step:
+    """A step whose batch was copied from pinned memory during the step before, on a stream of its own."""
+    if not CUDA:
+        return lambda: use(*next(stored))
+    beside, ahead = torch.cuda.Stream(), []
+
+    def fetch() -> None:
+        with torch.cuda.stream(beside):
+            ahead.append([part.to(DEVICE, non_blocking=True) for part in next(stored)])
+
+    def step() -> None:
+        here = torch.cuda.current_stream()
+        here.wait_stream(beside)
+        batch = ahead.pop()
+        for part in batch:
+            part.record_stream(here)
+        fetch()
+        use(*batch)
+
+    fetch()
+    return step
 
 
 class Norm(nn.Module):

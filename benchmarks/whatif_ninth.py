@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader
 from transformers import AutoConfig, YolosForObjectDetection
 from transformers.models.gemma.modeling_gemma import apply_rotary_pos_emb as turned
 from whatif_eighth_fed import together
-from whatif_eighth_nets import fetched, in_two_places, pinned
+from whatif_eighth_nets import in_two_places, pinned
 from whatif_eighth_served import Writer
-from whatif_models import CUDA, DEVICE, HALF, SMALL, Step
+from whatif_models import CUDA, DEVICE, HALF, SMALL, Step, fetched
 from whatif_ninth_nets import Actor, Boards, Cells, Even, Player, Policy, critic
 from whatif_seventh_nets import decoder_sizes, piece_by_piece, published
 from whatif_third import Made, compiled, graphed, kept

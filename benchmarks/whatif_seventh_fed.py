@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from transformers import AutoConfig, AutoModelForMaskedLM, DataCollatorForLanguageModeling, PreTrainedTokenizerFast
-from whatif_models import CUDA, DEVICE, HALF, SMALL, Step
+from whatif_models import CUDA, DEVICE, HALF, SMALL, Step, fetched
 from whatif_seventh_nets import library
 from whatif_third import Made
 
@@ -256,25 +256,7 @@ def grids() -> Made:
 
     def remedied() -> Step:
         stored = itertools.cycle([pinned(day) for day in days])
-        if not CUDA:
-            return lambda: train(*next(stored))
-        beside, ahead = torch.cuda.Stream(), []
-
-        def fetch() -> None:
-            with torch.cuda.stream(beside):
-                ahead.append([part.to(DEVICE, non_blocking=True) for part in next(stored)])
-
-        def step() -> None:
-            here = torch.cuda.current_stream()
-            here.wait_stream(beside)
-            day = ahead.pop()
-            for part in day:
-                part.record_stream(here)
-            fetch()
-            train(*day)
-
-        fetch()
-        return step
+        return fetched(stored, train)
 
     turn = itertools.cycle(days)
     return lambda: train(*(part.to(DEVICE) for part in next(turn))), remedied

@@ -31,8 +31,11 @@ class Workload:
     what: str
 
 
-def captured(body: Step) -> Step:
-    """The same work as one graph replay."""
+def captured(body: Step, errors: str = "global") -> Step:
+    """The same work as one graph replay.
+
+    errors: torch's capture_error_mode: whose calls of the device a capture allows meanwhile.
+    """
     if not CUDA:
         return body
     side = torch.cuda.Stream()
@@ -43,7 +46,7 @@ def captured(body: Step) -> Step:
     torch.cuda.current_stream().wait_stream(side)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode=errors):
         body()
     return graph.replay
 

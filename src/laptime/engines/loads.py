@@ -13,7 +13,6 @@ from laptime.data.record import Scalar
 from laptime.errors import LaptimeError
 
 LoadKind = Literal["concurrency", "constant", "poisson", "ramp", "replay"]
-MOST_REQUESTS = 1_000_000
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):

@@ -218,10 +218,10 @@ def zero_durations(timeline: GpuTimeline) -> Iterator[Finding]:
         )
 
 
-def _over_many(timeline: GpuTimeline) -> Int64:
-    """Kernels that last over SWALLOWED or more later kernels of their stream."""
+def _over_many(timeline: GpuTimeline, *, of_graphs: bool = False) -> Int64:
+    """Kernels, those of graphs or all others, that last over SWALLOWED or more later ones of their stream."""
     a = timeline.activities
-    order, same = by_lane(a, np.flatnonzero((a.kind == Activity.KERNEL) & (a.graph_node < 0)))
+    order, same = by_lane(a, np.flatnonzero((a.kind == Activity.KERNEL) & ((a.graph_node >= 0) == of_graphs)))
     if len(order) <= SWALLOWED:
         return order[:0]
     ahead, behind = order[:-SWALLOWED], order[SWALLOWED:]
@@ -236,20 +236,13 @@ def _over_many_nodes(timeline: GpuTimeline) -> Int64:
 
     Branches of a graph may run side by side under one stream's number: they do so in each replay.
     """
-    a = timeline.activities
-    order, same = by_lane(a, np.flatnonzero((a.kind == Activity.KERNEL) & (a.graph_node >= 0)))
-    if len(order) <= SWALLOWED:
-        return order[:0]
-    ahead, behind = order[:-SWALLOWED], order[SWALLOWED:]
-    lane = np.concatenate([[0], np.cumsum(~same)])
-    held = (lane[:-SWALLOWED] == lane[SWALLOWED:]) & (a.end_ns[ahead] >= a.end_ns[behind])
-    found: Int64 = ahead[held & (a.start_ns[behind] > a.start_ns[ahead])]
+    a, found = timeline.activities, _over_many(timeline, of_graphs=True)
     if len(found) == 0:
         return found
     lasts = a.end_ns - a.start_ns
-    unlike = np.zeros(len(found), dtype=np.bool_)
+    unlike, nodes = np.zeros(len(found), dtype=np.bool_), (a.kind == Activity.KERNEL) & (a.graph_node >= 0)
     for name in each_once(a.name[found]).tolist():
-        alike = np.sort(lasts[order[a.name[order] == name]])
+        alike = np.sort(lasts[nodes & (a.name == name)])
         own = a.name[found] == name
         if len(alike) > ALIKE and np.count_nonzero(own) < len(alike) / FEW_ALIKE:
             unlike |= own & (lasts[found] > TIMES_ALIKE * alike[len(alike) // 2])

@@ -13,9 +13,6 @@ from typing import Any
 
 import torch
 
-PLACES = ("begin", "encoder_begin", "encoder_end", "forward_begin", "forward_end", "sample_begin", "end")
-"""The marks of a step, in order. A step can lack those of the encoder, the forward and the sampling."""
-
 
 class StepMarks:
     """The marks of one step while they are taken; then its instants. what: whatever the caller keeps with it."""
